@@ -1,0 +1,1 @@
+"""Emotion recognisers: networks, training, prediction, protocols and the report."""

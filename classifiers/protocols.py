@@ -1,0 +1,289 @@
+"""The benchmark: recognisers trained on each arm's faces, tested on people they never saw.
+
+An arm is a recipe of training pictures (`curation.recipes`). All arms share the test pictures,
+the optimiser steps and the seeds, so that they differ in their training pictures alone.
+"""
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Unpack
+
+import numpy as np
+import pandas as pd
+
+from classifiers.networks import Network
+from classifiers.predict import probabilities_of
+from classifiers.statistics import accuracy, balanced_accuracy, macro_f1
+from classifiers.summary import confusion_of, summarise
+from classifiers.train import Training, fit
+from curation.artifact import write_json
+from curation.corpus import Corpus
+from curation.recipes import chosen
+
+logger = logging.getLogger(__name__)
+
+_NEEDED = ["id", "emotion", "database", "subject", "parent", "split", "origin", "keep"]
+_PREDICTION = ["arm", "seed", "fold", "database", "id", "subject", "emotion"]
+_PREDICTION += ["predicted", "confidence"]
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """What all cells share: one pool of pictures, each arm's rows of it, the test rows."""
+
+    facts: pd.DataFrame
+    images: np.ndarray  # (N, 3, H, W) uint8
+    labels: np.ndarray  # (N,)
+    arms: Mapping[str, np.ndarray]  # arm → rows
+    test: np.ndarray  # rows
+
+
+def benchmark(
+    corpus: Path,
+    synthetic: Path,
+    out: Path,
+    *,
+    emotions: Sequence[str],
+    network: Network,
+    arms: Sequence[str],
+    reference: str,
+    seeds: Sequence[int],
+    fold: int | None = None,
+    **training: Unpack[Training],
+) -> dict[str, Any]:
+    """Train on each arm with each seed, test on the real test faces of each database.
+
+    Each finished cell (an arm with a seed) is kept in ``out/cells``; called again with the same
+    `out` after a break, only missing cells are trained. All arms of a seed come before the next
+    seed, the arm with the fewest pictures first, so a break leaves comparable cells.
+
+    Args:
+        corpus: The augmented corpus; real faces with split ``test`` are the test set.
+        synthetic: The selected corpus; its GAN rows that were kept feed the arms that name them.
+        out: A folder; receives ``results.parquet`` (a row for each cell and database),
+            ``predictions.parquet`` (a row for each cell and test picture) and ``summary.json``
+            (`summarise`).
+        emotions: The outputs, in order; other rows are left out.
+        network: Builds the network for a number of classes.
+        arms: Names of recipes.
+        reference: The arm that the others are compared with.
+        seeds: Seeds of training, the same for each arm.
+        fold: Which fold of a k-fold by subject the corpus's split is; only recorded.
+        **training: Settings of `classifiers.train.fit`.
+
+    Returns:
+        Counts of training and test pictures, steps, seconds and the summary's figures.
+
+    Raises:
+        ValueError: If there is nothing to test on, a test subject, picture or its copy would be
+            trained on, an arm lacks an emotion, or the arms do not hold the reference.
+    """
+    _require_distinct(arms, reference, seeds)
+    started = time.monotonic()
+    bench = _prepare(corpus, synthetic, emotions, arms)
+    databases = bench.facts["database"].iloc[bench.test].value_counts().sort_index()
+    logger.info(
+        "benchmark: %d cells of %d steps; trained on %s; tested on %s",
+        len(arms) * len(seeds),
+        training["steps"],
+        ", ".join(f"{arm} {len(rows)}" for arm, rows in bench.arms.items()),
+        ", ".join(f"{name} {count}" for name, count in databases.items()),
+    )
+    (out / "cells").mkdir(exist_ok=True)
+    plan = [
+        (seed, arm) for seed in seeds for arm in sorted(arms, key=lambda arm: len(bench.arms[arm]))
+    ]
+    cells: list[pd.DataFrame] = []
+    trained = 0
+    begun = time.monotonic()
+    for number, (seed, arm) in enumerate(plan, 1):
+        path = out / "cells" / f"{arm}-{seed}.parquet"
+        if path.exists():
+            cells.append(_read_cell(path, bench, arm, training["steps"]))
+            continue
+        cell = _run_cell(bench, emotions, network, arm, seed, fold, training)
+        _write_whole(cell, path)
+        cells.append(cell)
+        trained += 1
+        left = (len(plan) - number) * (time.monotonic() - begun) / trained
+        logger.info(
+            "cell %d of %d: %s, seed %d: %s, %.0f s; %.0f s left",
+            number,
+            len(plan),
+            arm,
+            seed,
+            ", ".join(
+                f"{name} {(part['emotion'] == part['predicted']).mean():.1%}"
+                for name, part in cell.groupby("database")
+            ),
+            cell["seconds"].iloc[0],
+            left,
+        )
+    table = pd.concat(cells, ignore_index=True)
+    _write_whole(_results(table, emotions), out / "results.parquet")
+    _write_whole(table[_PREDICTION], out / "predictions.parquet")
+    summary = summarise([table], reference, emotions=emotions)
+    write_json(out / "summary.json", summary)
+    return {
+        "train_rows": {arm: len(rows) for arm, rows in bench.arms.items()},
+        "test_rows": {str(name): int(count) for name, count in databases.items()},
+        "steps": training["steps"],
+        "cells_resumed": len(plan) - trained,
+        "seconds": round(time.monotonic() - started, 1),
+        **summary,
+    }
+
+
+def _require_distinct(arms: Sequence[str], reference: str, seeds: Sequence[int]) -> None:
+    if reference not in arms:
+        raise ValueError(f"reference {reference!r} is not among the arms {', '.join(arms)}")
+    for name, values in (("arms", arms), ("seeds", seeds)):
+        if len(values) == 0 or len(set(values)) < len(values):
+            raise ValueError(f"{name} must be given, each once, got {list(values)}")
+
+
+def _prepare(corpus: Path, synthetic: Path, emotions: Sequence[str], arms: Sequence[str]) -> _Bench:
+    real, drawn = Corpus(corpus), Corpus(synthetic)
+    # a gan row counts where it was selected and a real one where it was augmented, so that a
+    # corpus which carries both along feeds nothing twice
+    in_real = (real.facts["origin"] != "gan") & real.facts["emotion"].isin(emotions)
+    in_drawn = (drawn.facts["origin"] == "gan") & drawn.facts["emotion"].isin(emotions)
+    test = (real.facts["split"] == "test") & (real.facts["origin"] == "real") & in_real
+    if not test.any():
+        raise ValueError(
+            f"{corpus} has no real face with split 'test' and one of the emotions "
+            f"{', '.join(emotions)}; ingest a test database or split off test subjects"
+        )
+    masks = {
+        arm: (in_real & chosen(real.facts, arm), in_drawn & chosen(drawn.facts, arm))
+        for arm in arms
+    }
+    used_real = np.logical_or.reduce([test, *(mask for mask, _ in masks.values())])
+    used_drawn = np.logical_or.reduce([mask for _, mask in masks.values()])
+    facts = pd.concat(
+        [real.facts.loc[used_real, _NEEDED], drawn.facts.loc[used_drawn, _NEEDED]],
+        ignore_index=True,
+    )
+    facts["database"] = facts["database"].fillna("unknown")
+    rows = {
+        arm: np.flatnonzero(np.r_[mask[used_real], other[used_drawn]])
+        for arm, (mask, other) in masks.items()
+    }
+    tested = np.flatnonzero(np.r_[test[used_real], np.zeros(used_drawn.sum(), bool)])
+    for arm in arms:
+        _refuse_leaks(arm, facts.iloc[rows[arm]], facts.iloc[tested])
+        _require_all(arm, facts.iloc[rows[arm]], emotions)
+    images = real.images(used_real)
+    if used_drawn.any():
+        sampled = drawn.images(used_drawn)
+        if sampled.shape[2:] != images.shape[2:]:
+            raise ValueError(
+                f"pictures of {synthetic} are {sampled.shape[2:]}, those of {corpus} "
+                f"{images.shape[2:]}; sample at the size that was standardised to"
+            )
+        images = np.concatenate([images, sampled])
+    codes = facts["emotion"].map({name: code for code, name in enumerate(emotions)})
+    return _Bench(facts, images, codes.to_numpy(np.int64), rows, tested)
+
+
+def _refuse_leaks(arm: str, train: pd.DataFrame, test: pd.DataFrame) -> None:
+    for column, against, what in (
+        ("subject", "subject", "subject"),
+        ("parent", "id", "test picture (as the parent of a copy)"),
+        ("id", "id", "test picture"),
+    ):
+        if shared := sorted(set(train[column].dropna()) & set(test[against].dropna())):
+            more = f" and {len(shared) - 1} more" if len(shared) > 1 else ""
+            raise ValueError(
+                f"arm {arm!r} would train on the {what} {shared[0]!r}{more}, which it is tested "
+                "on; split by subject before augmentation"
+            )
+
+
+def _require_all(arm: str, train: pd.DataFrame, emotions: Sequence[str]) -> None:
+    if missing := [name for name in emotions if not (train["emotion"] == name).any()]:
+        raise ValueError(
+            f"arm {arm!r} has no training picture of {', '.join(missing)} (of {len(train)} in "
+            "all); loosen the gates, or take the arm or the emotion out"
+        )
+
+
+def _run_cell(
+    bench: _Bench,
+    emotions: Sequence[str],
+    network: Network,
+    arm: str,
+    seed: int,
+    fold: int | None,
+    training: Training,
+) -> pd.DataFrame:
+    started = time.monotonic()
+    fitted = fit(
+        bench.images,
+        bench.labels,
+        classes=len(emotions),
+        network=network,
+        seed=seed,
+        rows=bench.arms[arm],
+        label=f"{arm}, seed {seed}",
+        **training,
+    )
+    probabilities = probabilities_of(
+        fitted, bench.images[bench.test], device=training["accelerator"]
+    )
+    cell = bench.facts.iloc[bench.test][["database", "id", "subject", "emotion"]]
+    cell = cell.reset_index(drop=True)
+    cell["predicted"] = np.array(emotions, object)[probabilities.argmax(1)]
+    cell["confidence"] = probabilities.max(1)
+    cell["arm"], cell["seed"] = arm, seed
+    cell["fold"] = pd.array([fold] * len(cell), dtype="Int64")
+    cell["steps"], cell["train_rows"] = training["steps"], len(bench.arms[arm])
+    cell["seconds"] = round(time.monotonic() - started, 2)
+    return cell
+
+
+def _read_cell(path: Path, bench: _Bench, arm: str, steps: int) -> pd.DataFrame:
+    cell = pd.read_parquet(path)
+    same = (
+        list(cell["id"]) == list(bench.facts["id"].iloc[bench.test])
+        and (cell["steps"] == steps).all()
+        and (cell["train_rows"] == len(bench.arms[arm])).all()
+    )
+    if not same:
+        raise ValueError(
+            f"{path} comes from another benchmark (other test pictures, steps or training rows); "
+            "delete the folder"
+        )
+    return cell
+
+
+def _write_whole(table: pd.DataFrame, path: Path) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    table.to_parquet(partial, index=False)
+    partial.replace(path)
+
+
+def _results(table: pd.DataFrame, emotions: Sequence[str]) -> pd.DataFrame:
+    rows: list[dict[str, Any]] = []
+    for (arm, seed, database), part in table.groupby(["arm", "seed", "database"], sort=False):
+        confusion = confusion_of(part, emotions)
+        first = part.iloc[0]
+        rows.append(
+            {
+                "arm": arm,
+                "seed": seed,
+                "fold": first["fold"],
+                "database": database,
+                "n": len(part),
+                "accuracy": accuracy(confusion),
+                "macro_f1": macro_f1(confusion),
+                "balanced_accuracy": balanced_accuracy(confusion),
+                "steps": first["steps"],
+                "train_rows": first["train_rows"],
+                "seconds": first["seconds"],
+            }
+        )
+    return pd.DataFrame(rows).astype({"fold": "Int64"})

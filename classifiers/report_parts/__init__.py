@@ -1,0 +1,1 @@
+"""Parts of the report: what is read, what is drawn, and the page's templates."""

@@ -1,0 +1,355 @@
+"""What the finished folders say: gate outcomes, agreement, training, time and provenance."""
+
+import json
+import math
+import re
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from classifiers.report_parts import charts, pictures
+from classifiers.statistics import Estimate, wilson
+from curation.corpus import Corpus
+from curation.lineage import Record, lineage, read_record
+
+Face = dict[Any, Any]  # a row of a corpus without its picture
+ALL = "all"
+_STEP_COLUMNS = ("kimg", "images", "step", "epoch")
+_CHARTS = 6
+_SHEETS = 4
+
+
+def synthetic_faces(folders: Sequence[Path]) -> list[Face]:
+    """Return every generated face of the selected corpora, absent values as None."""
+    faces = []
+    for folder in folders:
+        facts = Corpus(folder).facts
+        judged = facts.assign(keep=facts["keep"].fillna(False).astype(bool)).astype(object)
+        rows = judged.where(judged.notna(), None).to_dict("records")
+        faces += [row for row in rows if row["origin"] in pictures.SYNTHETIC]
+    return faces
+
+
+def gate_outcomes(faces: Sequence[Face], emotions: Sequence[str]) -> dict[str, Any]:
+    """Count what the gates did with each emotion's faces.
+
+    Args:
+        faces: Generated faces with ``keep`` and ``reason``.
+        emotions: Which emotions; a line for all of them follows.
+
+    Returns:
+        ``made``, ``kept``, ``share``, ``reasons``, ``rows``, ``series`` (name, CSS class) and
+        ``chart``.
+    """
+    rows = []
+    for emotion in (*emotions, ALL):
+        part = _of(faces, emotion, emotions)
+        passed = sum(face["keep"] for face in part)
+        rows.append(
+            {
+                "emotion": emotion,
+                "made": len(part),
+                "kept": passed,
+                "share": f"{100 * passed / len(part):.0f} %" if part else charts.DASH,
+                "rejected": Counter(
+                    (face["reason"] or "no reason given").split(":", 1)[0].strip()
+                    for face in part
+                    if not face["keep"]
+                ),
+            }
+        )
+    reasons = [reason for reason, _ in rows[-1]["rejected"].most_common()]
+    # the eighth colour is the last: rarer reasons share it
+    series = [("passed", "s0")] + [
+        (reason, f"s{min(number, 7)}") for number, reason in enumerate(reasons, start=1)
+    ]
+    bars = [
+        (row["emotion"], [row["kept"], *(row["rejected"].get(reason, 0) for reason in reasons)])
+        for row in rows[:-1]
+    ]
+    return {
+        "made": rows[-1]["made"],
+        "kept": rows[-1]["kept"],
+        "share": rows[-1]["share"],
+        "reasons": reasons,
+        "rows": rows,
+        "series": series,
+        "chart": charts.stacked_bars(
+            bars, series, title="Synthetic faces made, passed and rejected, for each emotion"
+        ),
+    }
+
+
+def _of(faces: Sequence[Face], emotion: str, emotions: Sequence[str]) -> list[Face]:
+    wanted = emotions if emotion == ALL else [emotion]
+    return [face for face in faces if face["emotion"] in wanted]
+
+
+def agreement(
+    faces: Sequence[Face], classifiers: Sequence[Path], emotions: Sequence[str]
+) -> dict[str, Any]:
+    """Hold agreement before the gate against the classifier's accuracy on unseen people.
+
+    Args:
+        faces: Generated faces with ``predicted``.
+        classifiers: Folders of the gate's classifiers, one a fold.
+        emotions: Which emotions; a line for all of them follows.
+
+    Returns:
+        ``rows`` (emotion, ``synthetic`` and ``real`` as `Estimate`, real may be None), ``chart``.
+    """
+    judged = [face for face in _of(faces, ALL, emotions) if face["predicted"]]
+    if not judged:
+        return {"rows": []}
+    ceiling = _out_of_fold(classifiers, emotions)
+    rows = []
+    for emotion in (*emotions, ALL):
+        part = _of(judged, emotion, emotions)
+        hits = sum(face["predicted"] == face["emotion"] for face in part)
+        rows.append(
+            {
+                "emotion": emotion,
+                "synthetic": wilson(hits, len(part)),
+                "real": ceiling.get(emotion),
+                "otherwise": _otherwise(part) if emotion != ALL else "",
+            }
+        )
+    lines = [
+        (
+            row["emotion"],
+            [
+                _point(series, estimate, f"{row['emotion']}, {name}")
+                for series, name, estimate in (
+                    (0, "synthetic", row["synthetic"]),
+                    (1, "real, out of fold", row["real"]),
+                )
+                if estimate is not None
+            ],
+        )
+        for row in rows
+    ]
+    chart = charts.intervals(
+        lines,
+        title="Agreement of synthetic faces and accuracy on real ones, for each emotion",
+        unit="per cent named as intended",
+        bounds=(0, 100),
+    )
+    return {"rows": rows, "chart": chart}
+
+
+def _otherwise(part: Sequence[Face]) -> str:
+    named = Counter(face["predicted"] for face in part)
+    wrong = Counter({name: n for name, n in named.items() if name != part[0]["emotion"]})
+    return ", ".join(f"{name} {count}" for name, count in wrong.most_common(2))
+
+
+def copy_notes(metrics: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say what the copy threshold rests on and what it is able to see, one sentence a fold."""
+    notes = []
+    for number, content in enumerate(metrics):
+        if copies := content.get("copies"):
+            fold = f"Fold {number}: a" if len(metrics) > 1 else "A"
+            notes.append(
+                f"{fold} face nearer than {copies['threshold']:.3f} to a training face counts as "
+                f"its copy: {100 * copies['quantile']:g} % of {copies['n_faces']} real faces of "
+                f"{copies['n_subjects']} people lie that near to somebody else's. Of "
+                f"{copies['n_planted']} altered copies planted as a trial, "
+                f"{100 * copies['planted_caught']:.0f} % were found."
+            )
+    return notes
+
+
+def out_of_fold(folder: Path) -> Mapping[str, Any] | None:
+    """Return a gate classifier's figures on unseen people, or None where it has none."""
+    record = read_record(folder)
+    places = [(record.content.get("facts") or {}) if record else {}]
+    if (card := folder / "recogniser.json").is_file():
+        places.append(json.loads(card.read_text(encoding="utf-8")))
+    return next((place["out_of_fold"] for place in places if place.get("out_of_fold")), None)
+
+
+def _out_of_fold(folders: Sequence[Path], emotions: Sequence[str]) -> dict[str, Estimate]:
+    figures = [found for folder in folders if (found := out_of_fold(folder))]
+    # with k folds each real face is judged k − 1 times: n must count faces, not judgements
+    repeats = max(len(figures) - 1, 1)
+    totals = {
+        emotion: np.sum(
+            [
+                [figure["recall"][emotion]["value"] * figure["recall"][emotion]["n"],
+                 figure["recall"][emotion]["n"]]
+                for figure in figures
+                if figure["recall"].get(emotion, {}).get("n")
+            ]
+            or [[0, 0]],
+            axis=0,
+        )
+        for emotion in emotions
+    }  # fmt: skip
+    totals[ALL] = np.sum(list(totals.values()), axis=0)
+    return {
+        emotion: wilson(round(hits / repeats), round(n / repeats))
+        for emotion, (hits, n) in totals.items()
+        if n
+    }
+
+
+def _point(series: int, estimate: Estimate, name: str) -> charts.Point:
+    value, low, high = (100 * bound for bound in estimate[:3])
+    return charts.Point(
+        series,
+        value,
+        low,
+        high,
+        f"{name}: {value:.1f} % ({low:.1f} to {high:.1f}), n = {estimate.n}",
+    )
+
+
+def training(folders: Sequence[Path], records: Sequence[Record]) -> list[dict[str, Any]]:
+    """Draw each GAN's curves (``metrics.csv``) and sample sheets (``samples/*.png``).
+
+    Args:
+        folders: Folders of trained GANs.
+        records: Everything upstream; a trunk that GANs started from is shown before them.
+    """
+    trunks = [record.folder for record in records if record.stage == "train_trunk"]
+    names = dict(zip([record.folder for record in records], names_of(records), strict=True))
+    gans = []
+    for folder in [*trunks, *folders]:
+        name = names.get(folder.resolve(), folder.name)
+        sheets = sorted((folder / "samples").glob("*.png"))
+        # the first, the last, and what lies evenly between
+        chosen = np.unique(np.linspace(0, len(sheets) - 1, min(len(sheets), _SHEETS)).round())
+        gans.append(
+            {
+                "name": name,
+                "charts": _curves(folder / "metrics.csv", name),
+                "sheets": [
+                    {"name": _sheet_name(path.stem), "uri": pictures.progress_grid(path)}
+                    for path in (sheets[int(index)] for index in chosen)
+                ],
+            }
+        )
+    return gans
+
+
+def names_of(records: Sequence[Record]) -> list[str]:
+    """Return a short name for each record; the fold is named only where there are several."""
+    several = len({record.fold for record in records} - {None}) > 1
+    return [
+        f"{record.name}, fold {record.fold}" if several and record.fold is not None else record.name
+        for record in records
+    ]
+
+
+def _sheet_name(stem: str) -> str:
+    # step-000400 is a file's name, "step 400" a heading
+    return re.sub(r"0*(\d+)$", r"\1", stem).replace("-", " ").replace("_", " ")
+
+
+def _curves(path: Path, name: str) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    table = pd.read_csv(path).select_dtypes("number")
+    step = next((column for column in _STEP_COLUMNS if column in table), None)
+    columns = {str(name): values.tolist() for name, values in table.items()}
+    x = columns[step] if step else list(range(len(table)))
+    aside = (*_STEP_COLUMNS, "seconds", "time", "seed")
+    # loss_g beside loss_d, logit_real beside logit_fake: what shares a first word shares an axis
+    groups: dict[str, list[str]] = {}
+    for column, values in columns.items():
+        if column not in aside and any(math.isfinite(value) for value in values):
+            groups.setdefault(column.split("_")[0], []).append(column)
+    drawn = []
+    for word, names in list(groups.items())[:_CHARTS]:
+        label = word if len(names) > 1 else names[0]
+        lines = {column: (x, columns[column]) for column in names}
+        drawn.append(
+            {
+                "names": names,
+                "chart": charts.curves(
+                    lines, title=f"{name}: {label} over training", x=step or "row", y=label
+                ),
+            }
+        )
+    return drawn
+
+
+def timings(records: Sequence[Record]) -> dict[str, Any]:
+    """Return one line a stage, in the order in which they were made, and the sum."""
+    seconds = [float(record.content.get("seconds") or 0) for record in records]
+    return {
+        "rows": [
+            {
+                "stage": record.stage,
+                "name": name,
+                "time": duration(spent),
+                "seed": record.content.get("seed", charts.DASH),
+                "content": str(record.content.get("content", "") or record.folder.name)[:16],
+            }
+            for record, name, spent in zip(records, names_of(records), seconds, strict=True)
+        ],
+        "total": duration(sum(seconds)),
+    }
+
+
+def duration(seconds: float) -> str:
+    """Put seconds into words: ``0.4 s``, ``12 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def provenance(records: Sequence[Record], faces: Sequence[Face]) -> dict[str, Any]:
+    """Collect versions, checkpoints and settings of everything upstream."""
+    versions: dict[str, set[str]] = {}
+    for record in records:
+        for name, version in (record.content.get("versions") or {}).items():
+            versions.setdefault(name, set()).add(str(version))
+    groups: dict[tuple[str, str], list[Face]] = {}
+    for face in faces:
+        groups.setdefault((face["emotion"], face["generator"] or "unknown"), []).append(face)
+    generators = []
+    for (emotion, generator), group in sorted(groups.items(), key=lambda item: item[0]):
+        truncations = {face["truncation"] for face in group} - {None}
+        generators.append(
+            {
+                "emotion": emotion,
+                "generator": generator,
+                "faces": len(group),
+                "truncation": ", ".join(f"{value:g}" for value in sorted(truncations)) or "none",
+            }
+        )
+    return {
+        "versions": {name: ", ".join(sorted(found)) for name, found in versions.items()},
+        "several": any(len(found) > 1 for found in versions.values()),
+        "generators": generators,
+        "settings": [
+            {
+                "name": f"{record.stage} {name}",
+                "text": json.dumps(record.content.get("config"), indent=1, default=str),
+            }
+            for record, name in zip(records, names_of(records), strict=True)
+            if record.content.get("config")
+        ],
+    }
+
+
+def upstream(*folders: Sequence[Path]) -> list[Record]:
+    """Return the records of all given folders and of everything they were made from."""
+    return lineage(path for group in folders for path in group)
+
+
+def command_line() -> str:
+    """Return the command that is running now, as one would type it."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])

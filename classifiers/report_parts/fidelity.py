@@ -1,0 +1,126 @@
+"""Set-level distances: value, interval, floor and counts, for each emotion and extractor."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from classifiers.report_parts import charts
+
+DISTANCES = {"frechet": "Fréchet distance", "kernel": "Kernel distance"}
+SHARES = {
+    "precision": "precision",
+    "recall": "recall",
+    "density": "density",
+    "coverage": "coverage",
+}
+
+
+def read_metrics(folders: Sequence[Path]) -> list[dict[str, Any]]:
+    """Return the content of each folder's ``metrics.json``, in order; folders without: none."""
+    paths = [folder / "metrics.json" for folder in folders]
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.is_file()]
+
+
+def fidelity_section(metrics: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Arrange set-level distances by extractor.
+
+    Args:
+        metrics: What ``score`` wrote, one a fold.
+
+    Returns:
+        One dict an extractor: ``extractor``, ``resizer``, ``distances`` (tables with ``name``,
+        ``rows``, ``chart``), ``shares`` (rows of the neighbour figures), ``missing`` (why a set
+        has no figures) and ``several`` (whether lines carry the number of a fold).
+    """
+    several = len(metrics) > 1
+    grouped: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
+    for number, content in enumerate(metrics):
+        for line in content.get("fidelity", []):
+            group = f"fold {number}" if several else ""
+            grouped.setdefault(line["extractor"], []).append((group, line))
+    return [_extractor(name, lines, several) for name, lines in grouped.items()]
+
+
+def _extractor(
+    name: str, lines: Sequence[tuple[str, Mapping[str, Any]]], several: bool
+) -> dict[str, Any]:
+    tables = []
+    for key, title in DISTANCES.items():
+        rows = [_row(group, line["emotion"], line[key]) for group, line in lines if key in line]
+        if rows:
+            tables.append({"name": title, "rows": rows, "chart": _chart(title, rows)})
+    measured = [(group, line) for group, line in lines if any(key in line for key in SHARES)]
+    return {
+        "extractor": name,
+        "resizer": lines[0][1].get("resizer", ""),
+        "several": several,
+        "distances": tables,
+        "share_names": list(SHARES.values()),
+        "shares": [
+            {
+                "group": group,
+                "emotion": line["emotion"],
+                "cells": [_row(group, line["emotion"], line.get(key) or {}) for key in SHARES],
+            }
+            for group, line in measured
+        ],
+        "neighbours": lines[0][1].get("k", "k"),
+        "missing": [
+            f"{line['emotion']} {group}".strip() + f": {line['missing']}"
+            for group, line in lines
+            if line.get("missing")
+        ],
+    }
+
+
+def _row(group: str, emotion: str, figure: Mapping[str, Any]) -> dict[str, Any]:
+    interval = figure.get("interval")
+    return {
+        "group": group,
+        "emotion": emotion,
+        "figure": figure,
+        "value": _number(figure.get("value")),
+        "interval": f"{_number(interval[0])} to {_number(interval[1])}"
+        if interval
+        else charts.DASH,
+        "n_real": figure.get("n_real", 0),
+        "n_fake": figure.get("n_fake", 0),
+        "at_floor_n": _number(figure.get("at_floor_n")),
+        "floor": _number(figure.get("floor")),
+        "n_floor": figure.get("n_floor") or charts.DASH,
+        "small": bool(figure.get("small_sample")),
+    }
+
+
+def _chart(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    lines = []
+    for row in rows:
+        figure = row["figure"]
+        low, high = figure.get("interval") or (math.nan, math.nan)
+        label = f"{row['emotion']} {row['group']}".strip()
+        points = [
+            charts.Point(0, _real(figure.get("value")), low, high, f"{label}: {row['value']}"),
+            charts.Point(1, _real(figure.get("at_floor_n")), note=f"{label}: {row['at_floor_n']}"),
+            charts.Point(2, _real(figure.get("floor")), note=f"{label}, floor: {row['floor']}"),
+        ]
+        lines.append((label, points))
+    return charts.intervals(
+        lines,
+        title=f"{name} of synthetic faces with interval and floor, for each emotion",
+        unit=name,
+        zero=True,
+        width=330,
+    )
+
+
+def _real(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _number(value: float | None) -> str:
+    if value is None or not math.isfinite(value):
+        return charts.DASH
+    digits = f"{value:#.3g}" if abs(value) < 100 else f"{value:.0f}"
+    return digits.replace("-", "\N{MINUS SIGN}", 1) if value < 0 else digits

@@ -1,0 +1,166 @@
+"""Pictures of a corpus as data URIs: drawn at random by a seed, never picked by eye."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from curation.corpus import Corpus, decode_png
+
+LARGEST = 112  # px; larger faces are averaged down, so that a page of 300 stays a few megabytes
+LOSSLESS = 96
+SYNTHETIC = ("gan", "imported")
+KINDS = {
+    "real": "real",
+    "geometric": "geometric copy",
+    "kept": "synthetic, passed",
+    "rejected": "synthetic, rejected",
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture, ready for an ``<img>``.
+
+    Attributes:
+        uri: The picture itself.
+        alt: What it shows, in words.
+        width: Displayed width in CSS pixels.
+        caption: Written below it; may be empty.
+    """
+
+    uri: str
+    alt: str
+    width: int
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Pictures of one kind and emotion, drawn at random among `among`."""
+
+    kind: str
+    pictures: Sequence[Picture]
+    among: int
+
+
+def sample_strips(
+    corpora: Sequence[Path],
+    synthetic: Sequence[Path],
+    emotions: Sequence[str],
+    *,
+    columns: int,
+    seed: int,
+) -> dict[str, list[Strip]]:
+    """Draw examples at random: emotion → a strip of each kind.
+
+    Args:
+        corpora: Augmented corpora; those of several folds share their faces.
+        synthetic: Selected corpora.
+        emotions: Which emotions.
+        columns: Pictures in a strip.
+        seed: Which pictures; the same seed gives the same whatever the order of the rows.
+    """
+    places = _places([*corpora, *synthetic])
+    drawn: dict[tuple[str, str], tuple[list[tuple[Path, int]], int]] = {}
+    for emotion in emotions:
+        for number, kind in enumerate(KINDS):
+            found = places[(places["kind"] == kind) & (places["emotion"] == emotion)]
+            order = np.random.default_rng([seed, number, len(found)]).permutation(len(found))
+            rows = found.iloc[order[:columns]]
+            drawn[emotion, kind] = (
+                list(zip(rows["folder"], rows["index"], strict=True)),
+                len(found),
+            )
+    pictures = _read({place for chosen, _ in drawn.values() for place in chosen})
+    return {
+        emotion: [
+            Strip(KINDS[kind], [pictures[place] for place in chosen], among)
+            for kind in KINDS
+            for chosen, among in [drawn[emotion, kind]]
+        ]
+        for emotion in emotions
+    }
+
+
+def data_uri(data: bytes, kind: str) -> str:
+    """Inline a file of media type ``image/<kind>``."""
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def inline(image: np.ndarray) -> tuple[str, int]:
+    """Return a data URI and the displayed width of an (H, W, 3) uint8 RGB picture."""
+    height, width = image.shape[:2]
+    if width > LARGEST:
+        size = (LARGEST, max(1, round(height * LARGEST / width)))
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    shown = image.shape[1]
+    suffix, options = ("png", []) if width <= LOSSLESS else ("webp", [cv2.IMWRITE_WEBP_QUALITY, 90])
+    done, buffer = cv2.imencode(f".{suffix}", np.ascontiguousarray(image[..., ::-1]), options)
+    if not done:
+        raise ValueError(f"OpenCV could not encode a picture of shape {image.shape} as {suffix}")
+    scale = 2 if shown <= 48 else 1.5 if shown <= 72 else 1
+    return data_uri(buffer.tobytes(), suffix), round(shown * scale)
+
+
+def progress_grid(path: Path, *, width: int = 720) -> str:
+    """Return a training sample sheet as a data URI, at most `width` pixels wide."""
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError(f"{path} is not a readable picture")
+    if image.shape[1] > width:
+        size = (width, max(1, round(image.shape[0] * width / image.shape[1])))
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    done, buffer = cv2.imencode(".webp", image, [cv2.IMWRITE_WEBP_QUALITY, 82])
+    if not done:
+        raise ValueError(f"OpenCV could not encode {path} as WebP")
+    return data_uri(buffer.tobytes(), "webp")
+
+
+def _places(folders: Sequence[Path]) -> pd.DataFrame:
+    """List every picture once: kind, emotion, id, folder, index of its row."""
+    frames = []
+    for folder in folders:
+        facts = Corpus(folder).facts
+        made = facts["origin"].isin(SYNTHETIC)
+        verdict = np.where(facts["keep"].fillna(False).astype(bool), "kept", "rejected")
+        kind = np.where(made, verdict, facts["origin"])
+        frame = facts[["id", "emotion", "split"]].assign(
+            kind=kind, folder=folder, index=np.arange(len(facts))
+        )
+        # a corpus that no gate has judged yet says nothing about its synthetic faces
+        judged = ~made | facts["keep"].notna()
+        frames.append(frame[judged & (facts["split"] == "train")])
+    every = pd.concat(frames).sort_values(["id", "kind"], kind="stable")
+    return every.drop_duplicates(["id", "kind"]).reset_index(drop=True)
+
+
+def _read(places: set[tuple[Path, int]]) -> dict[tuple[Path, int], Picture]:
+    pictures = {}
+    for folder in {folder for folder, _ in places}:
+        corpus = Corpus(folder)
+        keep = np.zeros(len(corpus), bool)
+        indices = sorted(index for where, index in places if where == folder)
+        keep[indices] = True
+        for index, row in zip(indices, corpus.rows(keep), strict=True):
+            uri, width = inline(decode_png(row["image"]))
+            pictures[folder, index] = Picture(uri, _words(row), width, _caption(row))
+    return pictures
+
+
+def _words(row: dict) -> str:
+    origin = {"real": "real face", "geometric": "geometric copy of a face"}.get(
+        row["origin"], "synthetic face"
+    )
+    words = f"{origin}, {row['emotion']}"
+    if row["origin"] in SYNTHETIC and row["predicted"]:
+        words += f", named {row['predicted']} by the gate's classifier"
+    return f"{words}, rejected: {row['reason']}" if row["reason"] else words
+
+
+def _caption(row: dict) -> str:
+    return (row["reason"] or "no reason given") if row["keep"] is False else ""

@@ -1,0 +1,1 @@
+"""Data in, data out: corpora, databases, standardisation, augmentation, gates and publication."""

@@ -1,0 +1,67 @@
+"""The command ``affectory``: a stage's name first, the rest is plain Hydra."""
+
+import logging
+import sys
+from pathlib import Path
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+
+USAGE = """\
+usage: affectory <stage> [key=value ...] [-m]
+
+  affectory run experiment=quickstart        the whole road on the embedded database
+  affectory <stage> experiment=...           one stage of it: {stages}
+  affectory <stage> --cfg job --resolve      the configuration, without running it
+  affectory select gate.agreement=0.8,0.9 -m one run for each value
+  affectory run --help                       all groups and keys
+
+experiments: {experiments}
+"""
+
+
+def main() -> None:
+    """Run the command line."""
+    arguments = sys.argv[1:]
+    stages = _names("stage")
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(  # noqa: T201  the command's own words go to standard output
+            USAGE.format(
+                stages=", ".join(stages), experiments=", ".join(_names("experiment"))
+            ),
+            end="",
+        )
+        return
+    first = arguments[0]
+    if first in (*stages, "run"):
+        sys.argv[1] = f"command={first}"
+    elif "=" not in first and not first.startswith("-"):
+        sys.exit(f"affectory: no stage {first!r}; choose run or one of {', '.join(stages)}")
+    _hydra_main()
+
+
+def _names(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def _hydra_main() -> None:
+    import hydra  # not before usage is printed: it takes a while
+
+    hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_run)()
+
+
+def _run(cfg: "DictConfig") -> None:  # noqa: F821
+    from curation import pipeline
+
+    log = logging.getLogger("affectory")
+    try:
+        tasks = pipeline.run(cfg)
+    except (ValueError, OSError, pipeline.MissingStageError) as error:
+        # wrong input: one sentence, the stack for those who ask for it
+        log.debug("stack of the error below", exc_info=True)
+        sys.exit(f"affectory: {error}")
+    for line in pipeline.outcome(cfg, tasks):
+        print(line)  # noqa: T201  the result's paths go to standard output
+
+
+if __name__ == "__main__":
+    main()

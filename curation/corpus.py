@@ -1,0 +1,291 @@
+"""The corpus: labelled faces with provenance, as Parquet shards that Hugging Face reads.
+
+A corpus is a folder of ``shard-00000.parquet`` files with one fixed schema (`FEATURES`).
+Stages read corpora and write new ones; nobody edits a corpus in place.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import ClassLabel, Features, Image, Value
+
+EMOTIONS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
+SPLITS = ("train", "validation", "test")
+ORIGINS = ("real", "geometric", "gan", "imported")
+
+FEATURES = Features(
+    {
+        "id": Value("string"),
+        "image": Image(),
+        "emotion": ClassLabel(names=list(EMOTIONS)),
+        "database": Value("string"),
+        "subject": Value("string"),
+        "session": Value("string"),
+        "pose": Value("string"),
+        "source": Value("string"),
+        "split": ClassLabel(names=list(SPLITS)),
+        "origin": ClassLabel(names=list(ORIGINS)),
+        "parent": Value("string"),
+        "generator": Value("string"),
+        "seed": Value("int64"),
+        "truncation": Value("float32"),
+        "predicted": ClassLabel(names=list(EMOTIONS)),
+        "agreement": Value("float32"),
+        "confidence": Value("float32"),
+        "nearest_id": Value("string"),
+        "nearest_distance": Value("float32"),
+        "duplicate_of": Value("string"),
+        "keep": Value("bool"),
+        "reason": Value("string"),
+    }
+)
+LABELS = {name: feature for name, feature in FEATURES.items() if isinstance(feature, ClassLabel)}
+FACTS = [name for name in FEATURES if name != "image"]
+SHARD_ROWS = 5000
+
+
+def content_id(image: np.ndarray) -> str:
+    """Return the identity of a picture: a hash of its shape and pixels.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+
+    Returns:
+        20 hexadecimal digits; equal pixels give equal ids whatever file they came from.
+    """
+    _require_rgb(image)
+    digest = hashlib.sha256(repr(image.shape).encode())
+    digest.update(np.ascontiguousarray(image).tobytes())
+    return digest.hexdigest()[:20]
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """Encode (H, W, 3) uint8 RGB losslessly."""
+    _require_rgb(image)
+    done, buffer = cv2.imencode(".png", image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 4])
+    if not done:
+        raise ValueError(f"OpenCV could not encode a picture of shape {image.shape} as PNG")
+    return buffer.tobytes()
+
+
+def decode_png(data: bytes) -> np.ndarray:
+    """Decode what `encode_png` wrote: (H, W, 3) uint8 RGB."""
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError(f"{len(data)} bytes of a corpus are not a readable picture")
+    return np.ascontiguousarray(image[..., ::-1])
+
+
+def _require_rgb(image: np.ndarray) -> None:
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(
+            f"a corpus holds (H, W, 3) uint8 RGB pictures, got {image.shape} {image.dtype}"
+        )
+
+
+def write_corpus(rows: Iterable[Mapping[str, Any]], out: Path) -> int:
+    """Write rows as Parquet shards, a few thousand rows in memory at a time.
+
+    Args:
+        rows: Each a mapping with at least ``image`` ((H, W, 3) uint8 RGB, or the PNG bytes of a
+            row read from another corpus), ``emotion``, ``split`` and ``origin`` (by name).
+            Missing columns become null; ``id`` is computed from the pixels where absent.
+        out: An existing folder without shards.
+
+    Returns:
+        The number of rows written.
+
+    Raises:
+        ValueError: If a row has a column that the schema does not know, or an unknown label.
+    """
+    total = 0
+    batch: list[dict[str, Any]] = []
+    shard = 0
+    for row in rows:
+        batch.append(_storable(row))
+        if len(batch) == SHARD_ROWS:
+            _write_shard(batch, out, shard)
+            total, shard, batch = total + len(batch), shard + 1, []
+    if batch or shard == 0:
+        _write_shard(batch, out, shard)
+    return total + len(batch)
+
+
+def _storable(row: Mapping[str, Any]) -> dict[str, Any]:
+    if unknown := row.keys() - FEATURES.keys():
+        raise ValueError(f"a corpus has no column {sorted(unknown)}; it has {list(FEATURES)}")
+    stored: dict[str, Any] = dict.fromkeys(FEATURES)
+    stored.update(row)
+    for name, feature in LABELS.items():
+        if stored[name] is not None:
+            stored[name] = label_code(name, stored[name], feature)
+    picture = row["image"]
+    if isinstance(picture, np.ndarray):
+        stored["id"] = row.get("id") or content_id(picture)
+        picture = encode_png(picture)
+    elif row.get("id") is None:
+        raise ValueError("a row given as PNG bytes needs its id")
+    stored["image"] = {"bytes": picture, "path": None}
+    return stored
+
+
+def label_code(column: str, name: str, feature: ClassLabel | None = None) -> int:
+    """Return the integer of a label name, or raise a ValueError that lists the names."""
+    names = (feature or LABELS[column]).names
+    if name not in names:
+        raise ValueError(f"{column} {name!r} is unknown; it is one of {', '.join(names)}")
+    return names.index(name)
+
+
+def _write_shard(batch: list[dict[str, Any]], out: Path, shard: int) -> None:
+    # the feature types travel in the schema's metadata, so load_dataset sees Image and ClassLabel
+    table = pa.Table.from_pylist(batch, schema=FEATURES.arrow_schema)
+    pq.write_table(table, out / f"shard-{shard:05d}.parquet", row_group_size=500)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus on disk. Facts are read at once, pictures when asked for."""
+
+    path: Path
+
+    def __post_init__(self) -> None:
+        if not self.shards:
+            raise FileNotFoundError(f"{self.path} holds no corpus (no shard-*.parquet in it)")
+
+    @property
+    def shards(self) -> list[Path]:
+        """The Parquet files, in order."""
+        return sorted(self.path.glob("shard-*.parquet"))
+
+    @cached_property
+    def facts(self) -> pd.DataFrame:
+        """All columns but ``image``, one line a row, class labels by name."""
+        tables = [pq.read_table(shard, columns=FACTS) for shard in self.shards]
+        # nullable types, so that a 64-bit seed beside nulls keeps all its digits
+        nullable = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
+        frame = pa.concat_tables(tables).to_pandas(types_mapper=nullable.get)
+        for name, feature in LABELS.items():
+            names = dict(enumerate(feature.names))
+            frame[name] = frame[name].map(names).astype(object)
+            frame[name] = frame[name].where(frame[name].notna(), None)
+        return frame
+
+    def __len__(self) -> int:
+        return len(self.facts)
+
+    def rows(self, keep: Sequence[bool] | np.ndarray | None = None) -> Iterator[dict[str, Any]]:
+        """Yield rows as dicts: labels by name, ``image`` as PNG bytes (see `decode_png`).
+
+        Args:
+            keep: One boolean a row; None for all of them.
+        """
+        index = 0
+        for shard in self.shards:
+            for batch in pq.ParquetFile(shard).iter_batches(batch_size=500):
+                for row in batch.to_pylist():
+                    if keep is None or keep[index]:
+                        for name, feature in LABELS.items():
+                            if row[name] is not None:
+                                row[name] = feature.names[row[name]]
+                        row["image"] = row["image"]["bytes"]
+                        yield row
+                    index += 1
+
+    def images(self, keep: Sequence[bool] | np.ndarray | None = None) -> np.ndarray:
+        """Decode pictures of one size: (N, 3, H, W) uint8 RGB, in row order.
+
+        Args:
+            keep: One boolean a row; None for all of them.
+
+        Raises:
+            ValueError: If the pictures differ in size (an ingested corpus: standardise it first).
+        """
+        pictures = [decode_png(row["image"]) for row in self.rows(keep)]
+        if not pictures:
+            raise ValueError(f"no picture of {self.path} was selected")
+        if len({picture.shape for picture in pictures}) > 1:
+            raise ValueError(f"the pictures of {self.path} differ in size; standardise them first")
+        return np.stack(pictures).transpose(0, 3, 1, 2)
+
+    def require_emotions(self, emotions: Sequence[str], *, minimum: int = 1, key: str = "") -> None:
+        """Raise a ValueError unless every emotion has at least ``minimum`` training pictures."""
+        counts = self.facts.query("split == 'train'")["emotion"].value_counts()
+        for emotion in emotions:
+            label_code("emotion", emotion)
+            if (found := int(counts.get(emotion, 0))) < minimum:
+                hint = f" ({key})" if key else ""
+                raise ValueError(
+                    f"emotion {emotion!r} has {found} training pictures in {self.path}; "
+                    f"{minimum} are needed{hint}"
+                )
+
+
+def split_subjects(
+    subjects: Iterable[str], *, validation: float = 0.0, test: float = 0.0, seed: int = 0
+) -> dict[str, str]:
+    """Assign every subject to one split, so that no person is on two sides.
+
+    Args:
+        subjects: Subject names; repetitions are allowed.
+        validation: Share of subjects for validation, in [0, 1].
+        test: Share of subjects for test, in [0, 1].
+        seed: Which random assignment.
+
+    Returns:
+        Subject → ``train``, ``validation`` or ``test``. Independent of the order of `subjects`.
+    """
+    if min(validation, test) < 0 or validation + test > 1:
+        raise ValueError(f"shares validation={validation} and test={test} must be ≥ 0, sum ≤ 1")
+    names = _shuffled(subjects, seed)
+    n_test, n_validation = round(test * len(names)), round(validation * len(names))
+    labels = ["test"] * n_test + ["validation"] * n_validation
+    labels += ["train"] * (len(names) - len(labels))
+    return dict(zip(names, labels, strict=True))
+
+
+def fold_subjects(
+    subjects: Iterable[str], *, folds: int, fold: int, seed: int = 0
+) -> dict[str, str]:
+    """Assign subjects to train and test for one fold of a k-fold by subject.
+
+    Args:
+        subjects: Subject names; a name that occurs more often counts more, so that folds
+            are balanced by pictures and not by heads.
+        folds: Number of folds, at least 2.
+        fold: Which fold is the test fold, 0 … folds − 1.
+        seed: Which random assignment.
+
+    Returns:
+        Subject → ``train`` or ``test``. Over all folds each subject is tested exactly once.
+    """
+    pictures = pd.Series(list(subjects)).value_counts()
+    if not 2 <= folds <= len(pictures) or not 0 <= fold < folds:
+        raise ValueError(
+            f"fold {fold} of {folds} is impossible with {len(pictures)} subjects; "
+            "choose 2 ≤ folds ≤ subjects and 0 ≤ fold < folds"
+        )
+    load = np.zeros(folds)
+    assigned: dict[str, int] = {}
+    order = _shuffled(pictures.index, seed)
+    # greedy: the person with most pictures first, each to the lightest fold
+    for name in sorted(order, key=lambda name: -pictures[name]):
+        lightest = int(load.argmin())
+        assigned[name] = lightest
+        load[lightest] += pictures[name]
+    return {name: "test" if where == fold else "train" for name, where in assigned.items()}
+
+
+def _shuffled(subjects: Iterable[str], seed: int) -> list[str]:
+    names = np.array(sorted(set(subjects)), dtype=object)
+    np.random.default_rng([seed, len(names)]).shuffle(names)
+    return list(names)

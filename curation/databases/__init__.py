@@ -1,0 +1,1 @@
+"""One adapter a file: ``rows(root, ...)`` yields the pictures of one face database."""

@@ -1,0 +1,121 @@
+"""Where a finished folder came from: the records of every stage upstream of it."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Record:
+    """One finished stage: the folder it wrote and what the pipeline noted beside the data."""
+
+    folder: Path
+    content: Mapping[str, Any]
+
+    @property
+    def stage(self) -> str:
+        """The stage's name, such as ``train_gan``."""
+        return str(self.content.get("stage", "unknown"))
+
+    @property
+    def name(self) -> str:
+        """Which of the stage's results this is: its emotion, else the folder's name."""
+        return str(self.content.get("emotion") or self.folder.name)
+
+    @property
+    def fold(self) -> int | None:
+        """Which fold it belongs to; None for a stage that is not repeated over folds."""
+        fold = self.content.get("fold")
+        return None if fold is None else int(fold)
+
+    @property
+    def inputs(self) -> dict[str, list[dict[str, Any]]]:
+        """Argument → the finished folders given for it, each with ``path`` and ``content``."""
+        given = self.content.get("inputs") or {}
+        return {key: list(_folders(value)) for key, value in given.items()}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The stage's settings as ``{"a.b": scalar}``, without import names and folders."""
+        return dict(_scalars(self.content.get("config") or {}))
+
+
+def read_record(folder: Path) -> Record | None:
+    """Return the record in a finished folder, or None where the pipeline wrote none."""
+    for path in sorted(folder.glob("*.json")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(content, dict) and {"stage", "inputs"} <= content.keys():
+            return Record(folder, content)
+    return None
+
+
+def lineage(folders: Iterable[Path]) -> list[Record]:
+    """Return the records of these folders and of every folder upstream, inputs first.
+
+    Args:
+        folders: Finished folders. One without a record, or an input that has since been moved
+            away, ends the search there.
+
+    Returns:
+        Each folder once, in an order in which a stage follows all of its inputs.
+    """
+    found: dict[Path, Record] = {}
+    asked: set[Path] = set()
+
+    def visit(folder: Path) -> None:
+        folder = folder.resolve()
+        if folder in asked:
+            return
+        asked.add(folder)
+        record = read_record(folder)
+        if record is None:
+            return
+        for entries in record.inputs.values():
+            for entry in entries:
+                if path := entry.get("path"):
+                    visit(_located(Path(path), folder))
+        found[folder] = record
+
+    for folder in folders:
+        visit(folder)
+    return list(found.values())
+
+
+def _located(path: Path, beside: Path) -> Path:
+    """Find an input where it was, or where it is now if the experiment was moved as a whole."""
+    if path.is_dir():
+        return path
+    for parent in beside.parents:
+        for parts in range(1, min(len(path.parts), 4) + 1):
+            if (place := parent.joinpath(*path.parts[-parts:])).is_dir():
+                return place
+    return path
+
+
+def _folders(value: object) -> Iterator[dict[str, Any]]:
+    if isinstance(value, Mapping):
+        if "path" in value:
+            yield dict(value)
+        else:
+            for inner in value.values():
+                yield from _folders(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _folders(inner)
+
+
+def _scalars(value: object, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if not str(key).startswith("_"):
+                yield from _scalars(inner, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(value, list | tuple):
+        if all(isinstance(item, str | int | float | bool) for item in value):
+            yield prefix, ", ".join(str(item) for item in value)
+    elif isinstance(value, bool | int | float) or (
+        # a folder says where someone keeps their data: no setting, and private
+        isinstance(value, str) and "/" not in value and "\\" not in value
+    ):
+        yield prefix, value

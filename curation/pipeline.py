@@ -1,0 +1,264 @@
+"""The pipeline: runs named stages, each once, and knows by fingerprint what is already there.
+
+A stage is a node of the configuration (``conf/stage/<name>.yaml``):
+
+- ``call``: the function and its settings, what decides the result besides its inputs;
+- ``reads``: argument → the stage whose result it takes (or a path, or null);
+- ``runtime``: arguments that change only how fast the result comes;
+- ``each``: over which variables (``fold``, ``emotion``) the stage is repeated;
+- ``folder``, ``record``: where the result goes, and the name of the file that says what made it;
+- ``resumes``: whether the function goes on from a folder that a killed run left behind;
+- ``version``: raised when the code changes what the same settings give.
+
+A stage that lacks a variable of the stage it reads gets all results: a dict by emotion, a list
+by fold.
+"""
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from curation.artifact import (
+    building,
+    fingerprint,
+    folder_hash,
+    locked,
+    read_json,
+    tree_state,
+    versions,
+    write_json,
+)
+
+log = logging.getLogger(__name__)
+
+VARIABLES = ("fold", "emotion")
+
+
+class MissingStageError(Exception):
+    """A stage needs the result of another that has not run with this configuration."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run of one stage: a stage's name and a value for each of its variables."""
+
+    cfg: DictConfig
+    stage: str
+    variables: tuple[tuple[str, Any], ...] = ()
+
+    @cached_property
+    def node(self) -> DictConfig:
+        """The stage's configuration with the task's variables filled in."""
+        filled = OmegaConf.merge(self.cfg, dict(self.variables))
+        return filled.stages[self.stage]
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """What decides the result besides the inputs, as plain values."""
+        call = OmegaConf.to_container(self.node.call, resolve=True, throw_on_missing=True)
+        assert isinstance(call, dict)
+        return {str(key): value for key, value in call.items()}
+
+    @cached_property
+    def inputs(self) -> dict[str, Any]:
+        """Argument → task, path, None, or a list or dict of tasks."""
+        found: dict[str, Any] = {}
+        for argument, source in self.node.reads.items():
+            if source is None:
+                found[str(argument)] = None
+            elif source in self.cfg.stages:
+                found[str(argument)] = _gather(self.cfg, source, dict(self.variables))
+            else:
+                found[str(argument)] = Path(source)
+        return found
+
+    @cached_property
+    def contents(self) -> dict[str, Any]:
+        """Argument → path and content hash of each input, which must be finished."""
+        return {name: _walk(source, _identity) for name, source in self.inputs.items()}
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where the result is, or will be."""
+        watched = {root: tree_state(Path(root)) for root in _roots(self.settings)}
+        mark = fingerprint(
+            stage=self.stage,
+            version=self.node.version,
+            settings=self.settings,
+            inputs=_walk(self.contents, lambda entry: entry["content"]),
+            watched=watched,
+        )
+        return Path(self.cfg.out, f"{self.node.folder}-{mark}")
+
+    @property
+    def record_path(self) -> Path:
+        """The file beside the result that says what made it."""
+        return self.folder / self.node.record
+
+    @property
+    def done(self) -> bool:
+        """Whether the result is there."""
+        return self.record_path.exists()
+
+    @property
+    def label(self) -> str:
+        """The task in words, for the log."""
+        many = {"fold": int(self.cfg.folds) > 1, "emotion": True}
+        words = [f"{name} {value}" for name, value in self.variables if many[name]]
+        return " ".join([self.stage, *words])
+
+    def run(self) -> None:
+        """Make the result, unless it is there."""
+        if self.done:
+            log.info("%s: already done (%s)", self.label, self.folder)
+            return
+        with locked(self.folder):
+            if not self.done:
+                self._make()
+
+    def _make(self) -> None:
+        log.info("%s: starts", self.label)
+        # build first, call after: a wrong setting is told apart from an error inside the stage
+        function = instantiate(self.node.call, _partial_=True)
+        runtime = instantiate(self.node.get("runtime") or {})
+        sources = {name: _walk(source, _path) for name, source in self.inputs.items()}
+        started = time.time()
+        with building(self.folder, resume=bool(self.node.get("resumes"))) as out:
+            facts = function(**sources, **runtime, out=out)
+            seconds = time.time() - started
+            record = {
+                "stage": self.stage,
+                **dict(self.variables),
+                "version": self.node.version,
+                "config": self.settings,
+                "inputs": self.contents,
+                "seed": self.cfg.seed,
+                "versions": versions(),
+                "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+                "seconds": round(seconds, 1),
+                "facts": facts,
+                "content": folder_hash(out, without=self.node.record),
+            }
+            write_json(out / self.node.record, record)
+        log.info("%s: done in %.0f s (%s)", self.label, seconds, self.folder)
+
+
+def tasks(cfg: DictConfig, stage: str) -> Iterator[Task]:
+    """Yield a stage's tasks: one for each value of its variables that the configuration asks for.
+
+    Raises:
+        ValueError: If the configuration names an unknown stage, emotion or fold.
+    """
+    if stage not in cfg.stages:
+        raise ValueError(f"stage {stage!r} is unknown; choose from {', '.join(cfg.stages)}")
+    names = [name for name in VARIABLES if name in cfg.stages[stage].each]
+    for values in product(*(_wanted(cfg, name) for name in names)):
+        yield Task(cfg, stage, tuple(zip(names, values, strict=True)))
+
+
+def run(cfg: DictConfig) -> list[Task]:
+    """Run one stage, or with ``command: run`` all those of ``cfg.run`` in order.
+
+    Returns:
+        The tasks, all of them done.
+    """
+    names = cfg.run if cfg.command == "run" else [cfg.command]
+    finished = []
+    for name in names:
+        for task in tasks(cfg, name):
+            task.run()
+            finished.append(task)
+    return finished
+
+
+def _all(cfg: DictConfig, name: str) -> list[Any]:
+    return list(range(cfg.folds)) if name == "fold" else list(cfg.emotions)
+
+
+def _wanted(cfg: DictConfig, name: str) -> list[Any]:
+    choices = _all(cfg, name)
+    if cfg[name] == "all":
+        return choices
+    if cfg[name] not in choices:
+        known = ", ".join(map(str, choices))
+        raise ValueError(f"{name} {cfg[name]!r} is unknown here; it is one of {known}, or all")
+    return [cfg[name]]
+
+
+def _gather(cfg: DictConfig, stage: str, given: Mapping[str, Any]) -> Any:
+    """The task of `stage` under the given variables; a list or dict over those not given."""
+    for name in VARIABLES:
+        if name in cfg.stages[stage].each and name not in given:
+            found = {value: _gather(cfg, stage, {**given, name: value}) for value in _all(cfg, name)}
+            return list(found.values()) if name == "fold" else found
+    names = [name for name in VARIABLES if name in cfg.stages[stage].each]
+    return Task(cfg, stage, tuple((name, given[name]) for name in names))
+
+
+def _walk(tree: Any, leaf: Any) -> Any:
+    """Apply a function to the leaves of nested lists and dicts; an entry with content is a leaf."""
+    if tree is None:
+        return None
+    if isinstance(tree, list):
+        return [_walk(item, leaf) for item in tree]
+    if isinstance(tree, dict) and "content" not in tree:
+        return {key: _walk(item, leaf) for key, item in tree.items()}
+    return leaf(tree)
+
+
+def _path(source: Task | Path) -> Path:
+    return source.folder if isinstance(source, Task) else source
+
+
+def _identity(source: Task | Path) -> dict[str, str]:
+    if isinstance(source, Path):
+        if not source.is_dir():
+            raise MissingStageError(f"no folder {source} to read from (stages.*.reads)")
+        return {"path": str(source), "content": folder_hash(source, without="")}
+    if not source.done:
+        raise MissingStageError(
+            f"{source.label} has not run with this configuration; run `affectory {source.stage}` "
+            "with the same settings first, or `affectory run` for all stages"
+        )
+    return {"path": str(source.folder), "content": read_json(source.record_path)["content"]}
+
+
+def _roots(settings: Any) -> Iterator[str]:
+    """Yield every folder of the user's that the settings name as ``root``."""
+    if isinstance(settings, dict):
+        for key, value in settings.items():
+            if key == "root" and isinstance(value, str) and Path(value).is_dir():
+                yield value
+            else:
+                yield from _roots(value)
+
+
+def outcome(cfg: DictConfig, finished: list[Task]) -> list[str]:
+    """Give what users look for a plain name under ``out``, and say where it is.
+
+    Returns:
+        Lines for the end of a run: the paths of the report and of the published folder, as far
+        as these stages ran; otherwise the folders that were made.
+    """
+    plain = {"report": "report.html", "publish": "published", "benchmark": "results.parquet"}
+    lines = []
+    for task in finished:
+        if task.stage not in plain or dict(task.variables).get("fold", 0) != 0:
+            continue
+        target = task.folder / plain[task.stage] if task.stage != "publish" else task.folder
+        name = Path(cfg.out, plain[task.stage])
+        fresh = name.with_name(f".{name.name}.link")
+        fresh.unlink(missing_ok=True)
+        fresh.symlink_to(target.relative_to(cfg.out))
+        fresh.replace(name)
+        if task.stage != "benchmark":
+            lines.append(f"{task.stage}: {name.absolute()}")
+    return lines or [str(task.folder) for task in finished]

@@ -1,0 +1,37 @@
+"""Progress with rate and time left, for a terminal and for a log file."""
+
+import sys
+from collections.abc import Iterable
+from typing import TypeVar
+
+from tqdm import tqdm
+
+Item = TypeVar("Item")
+
+
+def track(
+    items: Iterable[Item] | None, *, label: str, unit: str = "image", total: int | None = None
+) -> "tqdm[Item]":
+    """Return an iterator over `items` that shows how many are done, how fast, and time left.
+
+    Args:
+        items: What to iterate over; None for a bar that is moved by ``update``.
+        label: What is being done.
+        unit: What one item is.
+        total: Number of items, where ``len(items)`` is not known.
+
+    Returns:
+        The iterator; ``set_postfix_str`` adds a word to the line.
+    """
+    # a log file gets a line now and then; a terminal is redrawn, and cleaned when all is done
+    terminal = sys.stderr.isatty()
+    return tqdm(
+        items,
+        desc=label,
+        unit=unit,
+        total=total,
+        mininterval=0.2 if terminal else 15,
+        delay=1,
+        leave=False,
+        dynamic_ncols=terminal,
+    )

@@ -1,0 +1,1 @@
+"""Templates of dataset cards and the licence record of each database."""

@@ -1,0 +1,350 @@
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from curation import corpus as corpus_module
+from curation.corpus import Corpus, content_id, write_corpus
+from curation.features import RandomConvolutions
+from curation.gates import METRICS, score, select, wilson_interval
+
+EMOTIONS = ("angry", "happy", "sad")
+PEOPLE = 30
+
+
+def face(person, read_as, percent, side=32):
+    """A pattern that is one person's, with what the classifier will read in its corner."""
+    low = np.random.default_rng([1, person]).integers(40, 216, (6, 6, 3), dtype=np.uint8)
+    picture = cv2.resize(low, (side, side), interpolation=cv2.INTER_CUBIC)
+    picture[0, 0] = EMOTIONS.index(read_as), percent, 0
+    return picture
+
+
+class CornerReader:
+    """Reads emotion and probability from the corner of a picture."""
+
+    name, hash, emotions = "corner reader", "c0ffee", ("sad", "angry", "happy")
+
+    def probabilities(self, images):
+        share = images[:, 1, 0, 0] / 100
+        result = np.repeat((1 - share)[:, None] / 2, 3, axis=1)
+        for row, code in enumerate(images[:, 0, 0, 0]):
+            result[row, self.emotions.index(EMOTIONS[code])] = share[row]
+        return result
+
+    def features(self, images):
+        return images[:, :, ::8, ::8].reshape(len(images), -1) / np.float32(255)
+
+
+def load(folder):
+    assert folder.name == "classifier"
+    return CornerReader()
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("real")
+    rows = [
+        {
+            "image": face(person, emotion, 90),
+            "emotion": emotion,
+            "subject": f"toy/{person}",
+            "database": "toy",
+            "split": "train",
+            "origin": "real",
+        }
+        for person in range(PEOPLE)
+        for emotion in EMOTIONS
+    ]
+    shared = {"emotion": "happy", "subject": "toy/99", "database": "other"}
+    rows += [
+        # of another size: to look at a test picture at all is an error
+        {**shared, "image": face(500, "happy", 90, side=48), "split": "test", "origin": "real"},
+        {**shared, "image": face(501, "happy", 90), "split": "train", "origin": "geometric"},
+        {**shared, "image": face(502, "happy", 90), "split": "validation", "origin": "real"},
+    ]
+    write_corpus(rows, folder)
+    return folder
+
+
+# (person, named, read as, percent); real people are 0 … 29
+MADE = [
+    *[(100 + i, "angry", "angry", 80) for i in range(8)],
+    *[(200 + i, "happy", "happy", 60) for i in range(9)],
+    (300, "happy", "sad", 70),
+    (301, "happy", "happy", 45),
+    (7, "sad", "sad", 95),  # a copy of a training face
+    (400, "sad", "angry", 50),  # misread, and the first of four repeats
+    (400, "sad", "sad", 88),
+    (400, "sad", "sad", 89),
+    (400, "sad", "happy", 50),
+    (401, "sad", "sad", 99),
+    (500, "sad", "sad", 97),  # like a face of the test split
+    (501, "sad", "sad", 97),  # like a geometric child
+    (402, "sad", "sad", 100),
+]
+
+
+def sampled(folder, made=MADE, **changed):
+    rows = [
+        {
+            "image": face(person, read_as, percent),
+            "emotion": named,
+            "split": "train",
+            "origin": "gan",
+            "generator": "abc",
+            "seed": 2**62 + place,
+            "truncation": 0.7,
+            **changed,
+        }
+        for place, (person, named, read_as, percent) in enumerate(made)
+    ]
+    folder.mkdir()
+    write_corpus(rows, folder)
+    return folder
+
+
+def scoring(folder, made, real, **changed):
+    settings = {"predictor": load, "emotions": EMOTIONS, **changed}
+    folder.mkdir()
+    return score(made, real, folder.parent / "classifier", folder, **settings)
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory, real):
+    folder = tmp_path_factory.mktemp("gates")
+    made = sampled(folder / "sampled")
+    result = scoring(
+        folder / "scored", made, real, extractors=[lambda: RandomConvolutions(scales=1)]
+    )
+    metrics = json.loads((folder / "scored" / METRICS).read_text())
+    return folder / "scored", result, metrics, made
+
+
+def test_score_fills_its_columns(scored):
+    folder, _, _, made = scored
+    facts = Corpus(folder).facts
+    assert facts["predicted"].tolist() == [read for _, _, read, _ in MADE]
+    expected = [p / 100 if named == read else (1 - p / 100) / 2 for _, named, read, p in MADE]
+    np.testing.assert_allclose(facts["agreement"].astype(float), expected, atol=1e-6)
+    np.testing.assert_allclose(facts["confidence"].astype(float), [m[3] / 100 for m in MADE])
+    # nothing else changed, not even 64-bit seeds
+    before = Corpus(made).facts
+    for column in ("id", "emotion", "origin", "generator", "seed", "truncation", "split"):
+        assert facts[column].tolist() == before[column].tolist(), column
+    assert facts["keep"].isna().all()
+
+
+def test_score_finds_copies_of_training_faces_only(scored):
+    folder, result, metrics, _ = scored
+    facts = Corpus(folder).facts
+    copy = [made[0] for made in MADE].index(7)
+    # the pictures of one toy person differ in their corner alone
+    assert facts["nearest_id"][copy] in {content_id(face(7, emotion, 90)) for emotion in EMOTIONS}
+    near = facts["nearest_distance"] < metrics["copies"]["threshold"]
+    # not the likenesses of a test, a validation or an augmented picture
+    assert np.flatnonzero(near).tolist() == [copy]
+    assert result["copies"] == 1
+    assert metrics["copies"]["n_faces"] == PEOPLE * len(EMOTIONS)
+    assert metrics["copies"]["n_subjects"] == PEOPLE
+
+
+def test_score_marks_repeats_within_an_emotion(scored):
+    folder, result, _, _ = scored
+    facts = Corpus(folder).facts
+    first = [made[0] for made in MADE].index(400)
+    expected = [None] * len(MADE)
+    expected[first + 1 : first + 4] = [facts["id"][first]] * 3
+    assert [None if value != value else value for value in facts["duplicate_of"]] == expected
+    assert result["repeats"] == 3
+
+
+def test_metrics_hold_agreement_before_any_gate(scored):
+    _, result, metrics, _ = scored
+    lines = {line["emotion"]: line for line in metrics["agreement"]}
+    assert [lines[name]["n"] for name in (*EMOTIONS, "all")] == [8, 11, 9, 28]
+    assert [lines[name]["agreed"] for name in (*EMOTIONS, "all")] == [8, 10, 7, 25]
+    assert lines["sad"]["read_as"] == {"sad": 7, "angry": 1, "happy": 1}
+    assert lines["happy"]["interval"] == pytest.approx(wilson_interval(10, 11))
+    assert result["agreement"]["value"] == pytest.approx(25 / 28)
+
+
+def test_metrics_name_extractor_counts_and_floor(scored):
+    _, _, metrics, _ = scored
+    lines = metrics["fidelity"]
+    assert [(line["extractor"].split(" (")[0], line["emotion"]) for line in lines] == [
+        (extractor, emotion)
+        for extractor in ("corner reader", "random convolutions")
+        for emotion in (*EMOTIONS, "all")
+    ]
+    assert "trained on the real faces" in lines[0]["extractor"]
+    for line in lines:
+        assert line["hash"]
+        assert line["resizer"] == "none: the corpus' own size"
+        assert line["seed"] == 0
+        n_fake = {"angry": 8, "happy": 11, "sad": 9, "all": 28}[line["emotion"]]
+        for name in ("frechet", "kernel", "precision", "recall", "density", "coverage"):
+            figure = line[name]
+            assert (figure["n_real"], figure["n_fake"]) == (
+                90 if line["emotion"] == "all" else 30,
+                n_fake,
+            )
+            assert figure["interval"][0] <= figure["value"] <= figure["interval"][1]
+            assert figure["n_floor"] == min(n_fake, 45 if line["emotion"] == "all" else 15)
+            assert figure["floor"] is not None
+        assert line["frechet"]["small_sample"]
+
+
+def test_scoring_twice_gives_the_same(scored, tmp_path, real):
+    _, _, metrics, made = scored
+    again = scoring(
+        tmp_path / "again", made, real, extractors=[lambda: RandomConvolutions(scales=1)]
+    )
+    assert json.loads((tmp_path / "again" / METRICS).read_text()) == metrics
+    assert again == scored[1]
+
+
+def test_too_few_faces_leave_a_note_in_place_of_figures(tmp_path, real):
+    made = sampled(tmp_path / "few", MADE[:10])
+    scoring(tmp_path / "scored", made, real)
+    lines = json.loads((tmp_path / "scored" / METRICS).read_text())
+    notes = {line["emotion"]: line.get("missing") for line in lines["fidelity"]}
+    assert notes["angry"] is None
+    assert notes["happy"] == "2 generated and 30 real faces; more than 5 of each are needed"
+    assert {line["emotion"]: line["value"] for line in lines["agreement"]}["sad"] is None
+
+
+def test_different_sizes_are_named(tmp_path, real):
+    rows = {"emotion": "happy", "split": "train", "origin": "gan"}
+    (tmp_path / "made").mkdir()
+    write_corpus([{"image": face(600, "happy", 90, side=40), **rows}], tmp_path / "made")
+    with pytest.raises(ValueError, match=r"are 40x40.*32x32"):
+        scoring(tmp_path / "scored", tmp_path / "made", real)
+
+
+def test_rows_that_are_no_generated_faces_are_refused(tmp_path, real):
+    with pytest.raises(ValueError, match="28 rows of origin real"):
+        scoring(tmp_path / "a", sampled(tmp_path / "made", origin="real"), real)
+
+
+def test_emotions_must_fit(tmp_path, real):
+    made = sampled(tmp_path / "made")
+    with pytest.raises(ValueError, match="faces of sad, which are not among"):
+        scoring(tmp_path / "a", made, real, emotions=("angry", "happy"))
+    with pytest.raises(ValueError, match="corner reader knows sad, angry, happy and not fear"):
+        scoring(tmp_path / "b", made, real, emotions=(*EMOTIONS, "fear"))
+
+
+def selecting(folder, scored, **gates):
+    folder.mkdir()
+    result = select(scored[0], folder, **gates)
+    facts = Corpus(folder).facts
+    return result, facts
+
+
+def test_select_keeps_every_row_and_says_why(scored, tmp_path):
+    result, facts = selecting(tmp_path / "out", scored)
+    assert len(facts) == len(MADE)
+    reasons = {
+        (made[0], made[3]): reason
+        for made, reason, keep in zip(MADE, facts["reason"], facts["keep"], strict=True)
+        if not keep
+    }
+    first_kept = facts["id"][[made[:1] + made[3:] for made in MADE].index((400, 88))]
+    near = scored[2]["copies"]["threshold"]
+    copied = reasons.pop((7, 95))
+    nearest = facts["nearest_id"][[made[0] for made in MADE].index(7)]
+    assert copied == f"copy: 0.000 from training face {nearest}, under {near:.3f}"
+    assert reasons == {
+        (300, 70): "agreement: read as sad, 0.15 < 0.50",
+        (301, 45): "agreement: read as named, 0.45 < 0.50",
+        (400, 50): "agreement: read as happy, 0.25 < 0.50",
+        (400, 89): f"repeat: of generated face {first_kept}",
+    }
+    assert facts["reason"][facts["keep"]].isna().all()
+    assert result["emotions"]["sad"] == {
+        "made": 9,
+        "kept": 5,
+        "rejected": {"agreement": 2, "copy": 1, "repeat": 1},
+    }
+    assert (result["made"], result["kept"]) == (28, 22)
+
+
+def test_of_repeats_the_first_that_passes_is_kept(scored, tmp_path):
+    # the first of the four is misread, so the second stands for them
+    _, facts = selecting(tmp_path / "out", scored)
+    kept = [made for made, keep in zip(MADE, facts["keep"], strict=True) if keep]
+    assert [made[3] for made in kept if made[0] == 400] == [88]
+    # without the reading gate it is the first
+    _, facts = selecting(tmp_path / "lax", scored, agreement=None, predicted_as_named=False)
+    kept = [made for made, keep in zip(MADE, facts["keep"], strict=True) if keep]
+    assert [(made[2], made[3]) for made in kept if made[0] == 400] == [("angry", 50)]
+
+
+@pytest.mark.parametrize(
+    ("gates", "kept"),
+    [
+        ({"agreement": 0.0}, 23),  # 301 is read as named, at 0.45
+        ({"agreement": None}, 23),
+        ({"agreement": 0.7}, 13),  # all happy ones go
+        ({"copies": False}, 23),
+        ({"repeats": False}, 23),
+        (
+            {"agreement": None, "predicted_as_named": False, "copies": False, "repeats": False},
+            len(MADE),
+        ),
+    ],
+)
+def test_every_gate_can_be_set(scored, tmp_path, gates, kept):
+    result, facts = selecting(tmp_path / "out", scored, **gates)
+    assert result["kept"] == kept == facts["keep"].sum()
+
+
+def test_a_misreading_above_the_threshold_says_so(scored, tmp_path):
+    _, facts = selecting(tmp_path / "out", scored, agreement=0.1)
+    assert facts["reason"][17] == "agreement: read as sad, 0.15"
+
+
+def test_select_copies_pictures_without_decoding_them(scored, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise AssertionError("select decoded or encoded a picture")
+
+    monkeypatch.setattr(corpus_module, "decode_png", refuse)
+    monkeypatch.setattr(corpus_module, "encode_png", refuse)
+    selecting(tmp_path / "out", scored)
+    before = [row["image"] for row in Corpus(scored[0]).rows()]
+    assert [row["image"] for row in Corpus(tmp_path / "out").rows()] == before
+
+
+def test_metrics_travel_on_with_the_gates(scored, tmp_path):
+    result, _ = selecting(tmp_path / "out", scored, agreement=0.6)
+    metrics = json.loads((tmp_path / "out" / METRICS).read_text())
+    gates = metrics.pop("gates")
+    assert metrics == scored[2]
+    assert gates["settings"]["agreement"] == 0.6
+    assert gates["settings"]["copy_threshold"] == metrics["copies"]["threshold"]
+    assert gates["emotions"] == result["emotions"]
+
+
+@pytest.mark.parametrize("agreement", [-0.1, 1.5, 50])
+def test_a_threshold_that_is_no_probability_is_refused(scored, tmp_path, agreement):
+    with pytest.raises(ValueError, match=rf"gate\.agreement is {agreement}"):
+        selecting(tmp_path / "out", scored, agreement=agreement)
+
+
+def test_select_needs_scores(scored, tmp_path, real):
+    with pytest.raises(ValueError, match=r"28 rows of .* have no scores; run score first"):
+        select(scored[3], tmp_path)
+    (tmp_path / "bare").mkdir()
+    write_corpus(Corpus(scored[0]).rows(), tmp_path / "bare")
+    with pytest.raises(FileNotFoundError, match=f"{METRICS} is missing; run score first"):
+        select(tmp_path / "bare", tmp_path)
+
+
+def test_wilson_interval_by_known_values():
+    # Brown, Cai & DasGupta 2001: 0 of 10 gives an upper end of z^2 / (n + z^2)
+    assert wilson_interval(0, 10) == pytest.approx((0, 0.2775), abs=1e-4)
+    assert wilson_interval(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
+    assert wilson_interval(10, 10) == pytest.approx((0.7225, 1), abs=1e-4)
+    assert wilson_interval(0, 0) is None

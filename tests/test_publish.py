@@ -1,0 +1,312 @@
+import shutil
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from huggingface_hub import DatasetCard
+from PIL import Image
+
+from curation.card import CARDS, reason_category
+from curation.corpus import EMOTIONS, FEATURES, Corpus, content_id, write_corpus
+from curation.publish import publish, read_licences
+from curation.recipes import RECIPES
+
+SIDE = 8
+SETTINGS: dict[str, Any] = {
+    "name": "little-faces",
+    "title": "Little faces",
+    "emotions": EMOTIONS,
+    "recipes": list(RECIPES),
+}
+
+
+def picture(*key):
+    return np.random.default_rng(key).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+
+
+def real_rows(database, people=4, held=(), copies=5):
+    for person in range(people):
+        for label, emotion in enumerate(EMOTIONS):
+            face = picture(1, person, label)
+            split = "validation" if person in held else "train"
+            row = {
+                "image": face,
+                "emotion": emotion,
+                "database": database,
+                "subject": f"{database}/{person}",
+                "source": f"{person}/{emotion}.png",
+                "split": split,
+                "origin": "real",
+            }
+            yield row
+            for copy in range(copies if split == "train" else 0):
+                yield row | {
+                    "image": picture(2, person, label, copy),
+                    "origin": "geometric",
+                    "parent": content_id(face),
+                }
+    # another database's faces travel in the same corpus and are there to be tested on
+    for label, emotion in enumerate(EMOTIONS):
+        yield {
+            "image": picture(3, label),
+            "emotion": emotion,
+            "database": "jaffe",
+            "subject": "jaffe/KA",
+            "split": "test",
+            "origin": "real",
+        }
+
+
+def synthetic_rows(database, each=6):
+    for label, emotion in enumerate(EMOTIONS):
+        for index in range(each):
+            keep = index >= 2
+            yield {
+                "image": picture(4, label, index),
+                "emotion": emotion,
+                "database": database,
+                "split": "train",
+                "origin": "gan",
+                "generator": f"{label:02d}" * 16,
+                "seed": 2**60 + index,
+                "truncation": 0.7,
+                "predicted": emotion if keep else EMOTIONS[label - 1],
+                "agreement": 0.9,
+                "keep": keep,
+                "reason": None if keep else "label: classifier says otherwise",
+            }
+
+
+def corpora(folder, database, **kwargs):
+    paths = folder / "augmented", folder / "selected"
+    for path, rows in zip(
+        paths, (real_rows(database, **kwargs), synthetic_rows(database)), strict=True
+    ):
+        path.mkdir(parents=True)
+        write_corpus(rows, path)
+    return paths
+
+
+@pytest.fixture(scope="module")
+def free(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("train_and_test")
+    out = folder / "published"
+    out.mkdir()
+    facts = publish(*corpora(folder, "puppets_studio"), out, **SETTINGS)
+    return out, facts
+
+
+@pytest.fixture(scope="module")
+def closed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("closed")
+    out = folder / "published"
+    out.mkdir()
+    facts = publish(*corpora(folder, "kdef"), out, **SETTINGS)
+    return out, facts
+
+
+def test_counts_are_those_of_the_recipes(free):
+    out, facts = free
+    # 4 people x 7 emotions, five copies of each, 4 of 6 synthetic faces an emotion
+    assert facts["configs"] == {
+        "original": {"train": 28},
+        "geometric": {"train": 28 * 6},
+        "gan": {"train": 28 * 6 + 28},
+        "synthetic": {"train": 28},
+    }
+    assert (facts["made"], facts["kept"], facts["rejected"]) == (42, 28, {"label": 14})
+    assert (out / "gan" / "data-00000-of-00001.parquet").is_file()
+
+
+def test_no_file_name_looks_like_a_split(free):
+    out, _ = free
+    names = [path.relative_to(out).as_posix() for path in out.rglob("*")]
+    assert not [name for name in names if "train" in name or "test" in name]
+
+
+OPEN = """
+import sys
+from datasets import load_dataset
+from datasets import ClassLabel, Image
+folder, cache = sys.argv[1:]
+names = sys.stdin.read().split()
+for streaming in (False, True):
+    faces = load_dataset(folder, "gan", split="train", streaming=streaming, cache_dir=cache)
+    rows = list(faces)
+    assert len(rows) == 196, len(rows)
+    assert isinstance(faces.features["image"], Image)
+    assert faces.features["emotion"] == ClassLabel(names=names)
+    assert rows[0]["image"].size == (8, 8)
+    assert {row["origin"] for row in rows} == {0, 1, 2}
+    assert max(row["seed"] or 0 for row in rows) == 2**60 + 5
+    default = load_dataset(folder, split="train", streaming=streaming, cache_dir=cache)
+    assert sum(1 for _ in default) == 196
+print(",".join(faces.features))
+"""
+
+
+def test_opens_offline_streaming_and_after_a_move(free, tmp_path):
+    moved = tmp_path / "elsewhere" / "faces"
+    shutil.copytree(free[0], moved)
+    done = subprocess.run(
+        [sys.executable, "-c", OPEN, str(moved), str(tmp_path / "cache")],
+        input=" ".join(EMOTIONS),
+        env={"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub"), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().split(",") == list(FEATURES)
+
+
+def test_same_input_gives_the_same_bytes(free, tmp_path):
+    again = tmp_path / "again"
+    again.mkdir()
+    publish(*corpora(tmp_path, "puppets_studio"), again, **SETTINGS)
+    first = {p.relative_to(free[0]): p.read_bytes() for p in free[0].rglob("*") if p.is_file()}
+    second = {p.relative_to(again): p.read_bytes() for p in again.rglob("*") if p.is_file()}
+    assert first == second
+
+
+def stored(path):
+    pictures = pq.read_table(path, columns=["image"])["image"].to_pylist()
+    return [picture["bytes"] for picture in pictures]
+
+
+def stored_pictures(folder):
+    return {data for path in folder.rglob("*.parquet") for data in stored(path)}
+
+
+def test_closed_database_leaves_no_pixel_of_a_real_face(closed):
+    out, facts = closed
+    assert facts["configs"] == {"synthetic": {"train": 28}}
+    corpus = Corpus(out.parent / "augmented")
+    private = {row["image"] for row in corpus.rows()}
+    assert not private & stored_pictures(out)
+    everything = b"".join(path.read_bytes() for path in out.rglob("*") if path.is_file())
+    assert not [face for face in private if face in everything]
+    assert "No real face is in this data set" in (out / "README.md").read_text()
+
+
+def test_preview_of_a_closed_database_shows_synthetic_faces_only(closed, free):
+    widths = [Image.open(out / "preview.png").width for out in (closed[0], free[0])]
+    assert widths[1] - widths[0] == 2 * (widths[0] - 96)
+
+
+def test_database_without_a_record_counts_as_closed(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    facts = publish(*corpora(tmp_path, "our_lab"), out, **SETTINGS)
+    assert list(facts["configs"]) == ["synthetic"]
+    assert "No licence record" in (out / "README.md").read_text()
+
+
+def test_own_licence_record_opens_a_database(tmp_path):
+    records = tmp_path / "records"
+    records.mkdir()
+    record = {
+        "name": "Our lab",
+        "databases": ["our_lab"],
+        "redistribute": True,
+        "terms": "All signed.",
+    }
+    (records / "our_lab.yaml").write_text(yaml.safe_dump(record))
+    out = tmp_path / "out"
+    out.mkdir()
+    facts = publish(*corpora(tmp_path, "our_lab"), out, **SETTINGS, licences=records)
+    assert set(facts["configs"]) == set(RECIPES)
+    (records / "our_lab.yaml").write_text(yaml.safe_dump(record | {"redistribute": "perhaps"}))
+    with pytest.raises(ValueError, match="write true or false"):
+        read_licences([records])
+
+
+def test_test_rows_are_never_published_and_validation_people_stay_apart(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    corpus, selected = corpora(tmp_path, "puppets_lab", held=(3,))
+    facts = publish(corpus, selected, out, **SETTINGS)
+    assert facts["configs"]["gan"] == {"train": 21 * 6 + 28, "validation": 7}
+    assert facts["configs"]["synthetic"] == {"train": 28}
+    facts = Corpus(corpus).facts
+    tested = {row["image"] for row in Corpus(corpus).rows(facts["split"] == "test")}
+    assert not tested & stored_pictures(out)
+    held = set(stored(out / "gan" / "held-00000-of-00001.parquet"))
+    assert not held & set(stored(out / "gan" / "data-00000-of-00001.parquet"))
+
+
+def test_card_header_is_what_the_hub_reads(free):
+    data = DatasetCard.load(free[0] / "README.md").data.to_dict()
+    assert data["license"] == "mit"
+    assert data["task_categories"] == ["image-classification"]
+    assert data["size_categories"] == "n<1K"
+    assert "synthetic" in data["tags"]
+    gan = next(config for config in data["configs"] if config["config_name"] == "gan")
+    assert gan["data_files"] == [{"split": "train", "path": "gan/data-*.parquet"}]
+    info = next(info for info in data["dataset_info"] if info["config_name"] == "gan")
+    assert info["splits"][0]["num_examples"] == 196
+    assert info["download_size"] == (free[0] / "gan/data-00000-of-00001.parquet").stat().st_size
+
+
+def test_card_tables_come_from_the_data(free, closed):
+    text = (free[0] / "README.md").read_text()
+    assert "| `gan` | train | 28 | 28 | 28 | 28 | 28 | 28 | 28 | 196 | 28 | 140 | 28 |" in text
+    assert "| angry | 6 | 4 | 2 |" in text
+    assert "| angry | 4 | 6 | 67 % |" in text
+    assert "`0000000000000000` | 6 | 4 | 0.7 |" in text
+    assert all(f"| `{column}` | " in text for column in FEATURES)
+    assert "affectory_puppets" in text
+    assert "lundqvist1998kdef" in (closed[0] / "README.md").read_text()
+    tables = [line for line in text.splitlines() if line.startswith("|")]
+    assert not [line for line in tables if not line.endswith("|")]
+
+
+def test_several_shards_hold_every_row_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("curation.publish.FILE_ROWS", 100)
+    monkeypatch.setattr("curation.publish.BATCH_ROWS", 50)
+    out = tmp_path / "out"
+    out.mkdir()
+    publish(*corpora(tmp_path, "puppets_ten"), out, **SETTINGS)
+    files = sorted((out / "gan").iterdir())
+    assert [path.name for path in files] == [f"data-{i:05d}-of-00002.parquet" for i in range(2)]
+    assert [len(stored(path)) for path in files] == [100, 96]
+    assert len(stored_pictures(out / "gan")) == 196
+
+
+def test_subset_of_emotions(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    settings = SETTINGS | {"emotions": ["happy", "sad"], "recipes": ["original"]}
+    facts = publish(*corpora(tmp_path, "puppets_ten"), out, **settings)
+    assert facts["configs"] == {"original": {"train": 8}}
+    assert facts["made"] == 12
+
+
+def test_nothing_to_publish_is_an_error(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    with pytest.raises(ValueError, match="may not be passed on"):
+        publish(*corpora(tmp_path, "kdef"), out, **SETTINGS | {"recipes": ["gan"]})
+    with pytest.raises(ValueError, match="recipes \\['gan2'\\] are unknown"):
+        publish(
+            tmp_path / "augmented",
+            tmp_path / "selected",
+            out,
+            **SETTINGS | {"recipes": ["gan2"]},
+        )
+
+
+def test_every_adapter_has_a_licence_record():
+    known = read_licences([CARDS / "licences"])
+    adapters = ["kdef", "ckplus", "jaffe", "sfew", "fer2013", "affectnet", "rafdb", "folder"]
+    assert [known[name].redistribute for name in adapters] == [False] * len(adapters)
+    assert known["puppets_studio"] is known["puppets_lab"] is known["puppets_ten"]
+
+
+def test_reason_category():
+    assert reason_category("duplicate: of 12ab") == "duplicate"
+    assert reason_category(None) == "no reason given"
