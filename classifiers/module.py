@@ -131,7 +131,6 @@ class RecogniserTraining(L.LightningModule):
             {"params": [w for w in trained if w.ndim > 1], "weight_decay": self.weight_decay},
             {"params": [w for w in trained if w.ndim <= 1], "weight_decay": 0.0},
         ]
-        # fused: 1.3 times faster steps of small networks on a CPU, also there on CUDA
         optimiser = torch.optim.AdamW(groups, lr=self.learning_rate, fused=True)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, self.rate_at)
         return {

@@ -188,11 +188,8 @@ class Predictor:
         """
         self._require_size(images)
         options = {"device": self.device, "batch_size": self.batch_size}
-        return np.mean(
-            [probabilities_of(network, images, **options) for network in self.networks],
-            axis=0,
-            dtype=np.float32,
-        )
+        members = [probabilities_of(network, images, **options) for network in self.networks]
+        return np.stack(members).mean(0)
 
     def features(self, images: np.ndarray) -> np.ndarray:
         """Return (N, d) float32 features of the **first** member, before its last layer.

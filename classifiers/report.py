@@ -5,7 +5,6 @@ finished folders; nothing is trained or measured here.
 """
 
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -13,8 +12,7 @@ from typing import Any, TypeAlias
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from classifiers.report_parts import evidence, pictures
-from classifiers.report_parts.benchmark import benchmark_section
-from classifiers.report_parts.charts import DASH
+from classifiers.report_parts.benchmark import benchmark_section, points
 from classifiers.report_parts.fidelity import fidelity_section, read_metrics
 from curation.corpus import Corpus, label_code
 
@@ -154,13 +152,6 @@ def _listed(folders: Folders) -> list[Path]:
     return [path for entry in inner for path in _listed(entry)]
 
 
-def points(value: float) -> str:
-    """Write a difference of shares as signed percentage points: ``+2.1``."""
-    if not math.isfinite(value):
-        return DASH
-    return f"{100 * value:+.1f}".replace("-", "\N{MINUS SIGN}")
-
-
 def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(PARTS),
@@ -250,7 +241,7 @@ def _warnings(
                 found.append(f"{database} shows only {count} people to test on.")
         if bench["runs"] < FEW_RUNS:
             found.append(
-                f"{bench['runs']} run{'s' if bench['runs'] != 1 else ''} an arm: intervals over "
-                "training are wide or absent."
+                f"{bench['runs']} training{'s' if bench['runs'] != 1 else ''} an arm: "
+                "intervals over trainings are wide or absent."
             )
     return found

@@ -2,9 +2,7 @@
 
 import logging
 import time
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -16,6 +14,7 @@ from classifiers.networks import Network, Recogniser
 from classifiers.predict import probabilities_of, save_ensemble
 from classifiers.statistics import balanced_accuracy, confusion_matrix, macro_f1, wilson
 from curation.corpus import Corpus, fold_subjects
+from curation.progress import quiet_lightning
 from curation.recipes import chosen
 
 logger = logging.getLogger(__name__)
@@ -117,7 +116,7 @@ def fit(
         seed=seed,
     )
     # initial weights and dropout draw from torch's global generator: seed it, then put it back
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())), _quiet_lightning():
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())), quiet_lightning():
         torch.manual_seed(seed)
         recogniser = network(classes).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         module = RecogniserTraining(
@@ -144,23 +143,6 @@ def fit(
             f"learning_rate={learning_rate} or raise warmup={warmup}"
         )
     return recogniser
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    # its banners and tips speak to somebody who watches one training, not forty in a row
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [each.level for each in loggers]
-    for each in loggers:
-        each.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            # a note from Lightning to itself about torch's pytrees, of no use to a reader
-            warnings.filterwarnings("ignore", ".*LeafSpec", module=r"lightning\.")
-            yield
-    finally:
-        for each, level in zip(loggers, levels, strict=True):
-            each.setLevel(level)
 
 
 def train_gate(

@@ -41,7 +41,9 @@ def folder_hash(folder: Path, *, without: str) -> str:
         without: A file name left out (the record, which holds times).
     """
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != without)
-    return fingerprint(files={path.relative_to(folder).as_posix(): file_hash(path) for path in files})
+    return fingerprint(
+        files={path.relative_to(folder).as_posix(): file_hash(path) for path in files}
+    )
 
 
 def tree_state(root: Path) -> str:
@@ -89,21 +91,22 @@ def locked(target: Path) -> Iterator[None]:
     """Hold the right to build `target`: a second process waits here until the first is done."""
     target.parent.mkdir(parents=True, exist_ok=True)
     lock = target.with_name(f".{target.name}.lock")
+    # the file stays: if it were deleted, one process could hold the old and another the new one
     with FileLock(lock):
         yield
-    lock.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON whole or not at all."""
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")
+    text = json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n"
+    partial.write_text(text, encoding="utf-8")
     partial.replace(path)
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read what `write_json` wrote."""
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def versions() -> dict[str, str]:

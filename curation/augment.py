@@ -125,7 +125,7 @@ def augment(
 
     def rows() -> Iterator[dict[str, Any]]:
         for row in track(source.rows(), label="augment", total=len(source)):
-            counts["real"] += 1
+            counts[row["origin"]] = counts.get(row["origin"], 0) + 1
             yield row
             if row["split"] != "train" or row["origin"] != "real":
                 continue

@@ -50,9 +50,9 @@ COLUMNS = {
     "predicted": "label given by a classifier that saw no generated picture",
     "agreement": "that classifier's probability of the intended label",
     "confidence": "that classifier's probability of its own first choice",
-    "nearest_id": "the training face whose features are nearest",
-    "nearest_distance": "distance to it in feature space",
-    "duplicate_of": "id of an earlier picture that this one repeats",
+    "nearest_id": "the real training face that looks most alike",
+    "nearest_distance": "distance to it between low-resolution grey patterns; small is alike",
+    "duplicate_of": "an earlier synthetic face of the same emotion that this one nearly repeats",
     "keep": "the gates' verdict; null for faces that no gate judged",
     "reason": "why a face was rejected; null for a kept one",
 }
@@ -165,7 +165,7 @@ def render(
         columns={column: COLUMNS.get(column, "") for column in FEATURES},
         generators=generators,
         one_each=len({row["generator"] for row in generators}) == len(generators) > 1,
-        stages=[record for record in records if record.settings or record.stage != "unknown"],
+        stages=_stages(records),
         **{key: facts[key] for key in ("configs", "redistributable", "made", "kept", "rejected")},
     )
     return str(DatasetCard(f"---\n{_header(title, sizes, folder, facts, licences)}\n---\n{body}"))
@@ -263,6 +263,23 @@ def _generators(facts: pd.DataFrame, emotions: Sequence[str]) -> list[dict[str, 
             }
         )
     return rows
+
+
+def _stages(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """Return one line a stage; stages that differ in their emotion alone share a line."""
+    merged: dict[tuple[str, str], dict[str, Any]] = {}
+    for record in records:
+        # the test databases are not part of what is published
+        told = {
+            key: value
+            for key, value in record.settings.items()
+            if not key.startswith("test_databases.") and key.split(".")[-1] != "emotions"
+        }
+        text = "; ".join(f"{key} {value}" for key, value in told.items())
+        line = merged.setdefault((record.stage, text), {"names": [], "settings": text})
+        line["stage"] = record.stage
+        line["names"].append(record.name)
+    return list(merged.values())
 
 
 def preview(

@@ -3,6 +3,10 @@
 import logging
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 
@@ -25,9 +29,7 @@ def main() -> None:
     stages = _names("stage")
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(  # noqa: T201  the command's own words go to standard output
-            USAGE.format(
-                stages=", ".join(stages), experiments=", ".join(_names("experiment"))
-            ),
+            USAGE.format(stages=", ".join(stages), experiments=", ".join(_names("experiment"))),
             end="",
         )
         return
@@ -49,7 +51,7 @@ def _hydra_main() -> None:
     hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_run)()
 
 
-def _run(cfg: "DictConfig") -> None:  # noqa: F821
+def _run(cfg: "DictConfig") -> None:
     from curation import pipeline
 
     log = logging.getLogger("affectory")

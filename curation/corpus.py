@@ -48,6 +48,7 @@ FEATURES = Features(
         "reason": Value("string"),
     }
 )
+REQUIRED = ("image", "emotion", "split", "origin")
 LABELS = {name: feature for name, feature in FEATURES.items() if isinstance(feature, ClassLabel)}
 FACTS = [name for name in FEATURES if name != "image"]
 SHARD_ROWS = 5000
@@ -105,7 +106,8 @@ def write_corpus(rows: Iterable[Mapping[str, Any]], out: Path) -> int:
         The number of rows written.
 
     Raises:
-        ValueError: If a row has a column that the schema does not know, or an unknown label.
+        ValueError: If a row has a column that the schema does not know, an unknown label, or
+            lacks one of the four columns above.
     """
     total = 0
     batch: list[dict[str, Any]] = []
@@ -123,6 +125,8 @@ def write_corpus(rows: Iterable[Mapping[str, Any]], out: Path) -> int:
 def _storable(row: Mapping[str, Any]) -> dict[str, Any]:
     if unknown := row.keys() - FEATURES.keys():
         raise ValueError(f"a corpus has no column {sorted(unknown)}; it has {list(FEATURES)}")
+    if missing := [name for name in REQUIRED if row.get(name) is None]:
+        raise ValueError(f"a row of a corpus needs {', '.join(missing)}; it has {list(row)}")
     stored: dict[str, Any] = dict.fromkeys(FEATURES)
     stored.update(row)
     for name, feature in LABELS.items():
@@ -188,12 +192,20 @@ class Corpus:
 
         Args:
             keep: One boolean a row; None for all of them.
+
+        Raises:
+            ValueError: If there are not as many booleans as rows.
         """
+        mask = None if keep is None else np.asarray(keep, dtype=bool)
+        if mask is not None and len(mask) != len(self):
+            raise ValueError(
+                f"{len(mask)} booleans cannot choose among the {len(self)} rows of {self.path}"
+            )
         index = 0
         for shard in self.shards:
             for batch in pq.ParquetFile(shard).iter_batches(batch_size=500):
                 for row in batch.to_pylist():
-                    if keep is None or keep[index]:
+                    if mask is None or mask[index]:
                         for name, feature in LABELS.items():
                             if row[name] is not None:
                                 row[name] = feature.names[row[name]]
@@ -247,8 +259,9 @@ def split_subjects(
     if min(validation, test) < 0 or validation + test > 1:
         raise ValueError(f"shares validation={validation} and test={test} must be ≥ 0, sum ≤ 1")
     names = _shuffled(subjects, seed)
-    n_test, n_validation = round(test * len(names)), round(validation * len(names))
-    labels = ["test"] * n_test + ["validation"] * n_validation
+    # the sum is rounded, not its parts: 0.5 and 0.5 of three people are three, not four
+    n_test, n_held_out = round(test * len(names)), round((test + validation) * len(names))
+    labels = ["test"] * n_test + ["validation"] * (n_held_out - n_test)
     labels += ["train"] * (len(names) - len(labels))
     return dict(zip(names, labels, strict=True))
 

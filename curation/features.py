@@ -14,6 +14,7 @@ import torch
 from torch.nn import functional
 
 from curation.artifact import file_hash, fingerprint
+from curation.progress import track
 
 INCEPTION_FILE = "inception-2015-12-05.pt"
 INCEPTION_URL = (
@@ -248,11 +249,7 @@ def _batches(images: np.ndarray, size: int, title: str | None = None) -> Iterato
     """Yield uint8 batches on the CPU; with a title, show rate and time left."""
     starts: Any = range(0, len(images), size)
     if title is not None:
-        from rich.console import Console
-        from rich.progress import track
-
-        # on stderr, since the last lines of a command's stdout are its result
-        starts = track(starts, description=title, console=Console(stderr=True), transient=True)
+        starts = track(starts, label=title, unit="batch")
     for start in starts:
         # a copy, because torch takes no arrays with negative strides or without write access
         yield torch.from_numpy(np.array(images[start : start + size]))

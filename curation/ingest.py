@@ -52,6 +52,8 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def _as_rgb(picture: Image.Image) -> np.ndarray:
+    if picture.mode == "F":  # 0–1, 0–255 or anything else
+        raise UnreadableImageError("floating-point pixels of unknown range")
     if picture.mode.startswith("I"):  # 16-bit grey, which Pillow would clip instead of scale
         grey = (np.asarray(picture).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
@@ -81,7 +83,8 @@ def ingest(
         Counts of rows by database and emotion, of subjects by split, of skipped by reason.
 
     Raises:
-        ValueError: If an emotion has no picture in a database.
+        ValueError: If an emotion has no picture in a database, two databases have one name, or
+            the database states a split that has a subject on two sides.
     """
     for emotion in emotions:
         label_code("emotion", emotion)
@@ -90,12 +93,19 @@ def ingest(
     rows: list[dict[str, Any]] = [
         {**row, "split": row.get("split") or assignment[_person(row)]} for row in listed
     ]
-    for adapter in (test_databases or {}).values():
-        rows += [{**row, "split": "test"} for row in adapter()]
+    _require_one_side(rows)
+    for key, adapter in (test_databases or {}).items():
+        added = [{**row, "split": "test"} for row in adapter()]
+        if same := {row["database"] for row in rows} & {row["database"] for row in added}:
+            raise ValueError(
+                f"two databases are called {min(same)!r}, so that nothing could tell their rows "
+                f"apart; give one another name or style (test_databases.{key})"
+            )
+        rows += added
 
     skipped = Skipped()
     counts: dict[str, Counter[str]] = {row["database"]: Counter() for row in rows}
-    people: dict[str, set[str]] = {}
+    people: dict[str, set[tuple[str, str]]] = {}
 
     def accepted() -> Iterator[dict[str, Any]]:
         seen: dict[str, str] = {}
@@ -115,7 +125,7 @@ def ingest(
                 continue
             seen[identity] = source
             counts[row["database"]][emotion] += 1
-            people.setdefault(row["split"], set()).add(_person(row))
+            people.setdefault(row["split"], set()).add((row["database"], _person(row)))
             yield {**row, "id": identity, "image": image, "origin": "real"}
 
     total = write_corpus(accepted(), out)
@@ -137,6 +147,18 @@ def ingest(
 
 def _person(row: Mapping[str, Any]) -> str:
     return row["subject"] or row["source"]
+
+
+def _require_one_side(rows: Iterable[Mapping[str, Any]]) -> None:
+    sides: dict[str, set[str]] = {}
+    for row in rows:
+        sides.setdefault(_person(row), set()).add(row["split"])
+    if crossing := sorted(name for name, found in sides.items() if len(found) > 1):
+        raise ValueError(
+            f"the database's own split has {len(crossing)} subjects on two sides, the first "
+            f"{crossing[0]!r} in {' and '.join(sorted(sides[crossing[0]]))}; take the split "
+            "folders away, or the subjects if they are wrong (database.root)"
+        )
 
 
 def _picture(image: Path | np.ndarray | Callable[[], np.ndarray]) -> np.ndarray:

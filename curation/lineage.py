@@ -1,6 +1,7 @@
 """Where a finished folder came from: the records of every stage upstream of it."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +22,9 @@ class Record:
 
     @property
     def name(self) -> str:
-        """Which of the stage's results this is: its emotion, else the folder's name."""
-        return str(self.content.get("emotion") or self.folder.name)
+        """Which of the stage's results this is: its emotion, else its folder's name."""
+        # a finished folder is called <name>-<fingerprint>
+        return str(self.content.get("emotion") or re.sub(r"-[0-9a-f]{10}$", "", self.folder.name))
 
     @property
     def fold(self) -> int | None:

@@ -50,9 +50,14 @@ class MissingStageError(Exception):
 class Task:
     """One run of one stage: a stage's name and a value for each of its variables."""
 
-    cfg: DictConfig
+    plan: "Plan"
     stage: str
     variables: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def cfg(self) -> DictConfig:
+        """The whole configuration."""
+        return self.plan.cfg
 
     @cached_property
     def node(self) -> DictConfig:
@@ -75,7 +80,7 @@ class Task:
             if source is None:
                 found[str(argument)] = None
             elif source in self.cfg.stages:
-                found[str(argument)] = _gather(self.cfg, source, dict(self.variables))
+                found[str(argument)] = self.plan.gather(source, dict(self.variables))
             else:
                 found[str(argument)] = Path(source)
         return found
@@ -151,17 +156,58 @@ class Task:
         log.info("%s: done in %.0f s (%s)", self.label, seconds, self.folder)
 
 
-def tasks(cfg: DictConfig, stage: str) -> Iterator[Task]:
-    """Yield a stage's tasks: one for each value of its variables that the configuration asks for.
+class Plan:
+    """All tasks of a configuration, each made once, so that no folder is looked at twice."""
 
-    Raises:
-        ValueError: If the configuration names an unknown stage, emotion or fold.
-    """
-    if stage not in cfg.stages:
-        raise ValueError(f"stage {stage!r} is unknown; choose from {', '.join(cfg.stages)}")
-    names = [name for name in VARIABLES if name in cfg.stages[stage].each]
-    for values in product(*(_wanted(cfg, name) for name in names)):
-        yield Task(cfg, stage, tuple(zip(names, values, strict=True)))
+    def __init__(self, cfg: DictConfig) -> None:
+        self.cfg = cfg
+        self._known: dict[tuple[Any, ...], Task] = {}
+
+    def task(self, stage: str, variables: Mapping[str, Any]) -> Task:
+        """The task of a stage for the values of its variables."""
+        key = tuple((name, variables[name]) for name in self._variables(stage))
+        return self._known.setdefault((stage, key), Task(self, stage, key))
+
+    def wanted(self, stage: str) -> list[Task]:
+        """A stage's tasks: one for each value of its variables that the configuration asks for.
+
+        Raises:
+            ValueError: If the configuration names an unknown stage, emotion or fold.
+        """
+        if stage not in self.cfg.stages:
+            known = ", ".join(self.cfg.stages)
+            raise ValueError(f"stage {stage!r} is unknown; choose from {known}")
+        names = self._variables(stage)
+        return [
+            self.task(stage, dict(zip(names, values, strict=True)))
+            for values in product(*(self._asked(name) for name in names))
+        ]
+
+    def gather(self, stage: str, given: Mapping[str, Any]) -> Any:
+        """The task of a stage under given variables; a list or dict over those not given."""
+        for name in self._variables(stage):
+            if name not in given:
+                found = {
+                    value: self.gather(stage, {**given, name: value})
+                    for value in self._choices(name)
+                }
+                return list(found.values()) if name == "fold" else found
+        return self.task(stage, given)
+
+    def _variables(self, stage: str) -> list[str]:
+        return [name for name in VARIABLES if name in self.cfg.stages[stage].each]
+
+    def _choices(self, name: str) -> list[Any]:
+        return list(range(self.cfg.folds)) if name == "fold" else list(self.cfg.emotions)
+
+    def _asked(self, name: str) -> list[Any]:
+        choices = self._choices(name)
+        if self.cfg[name] == "all":
+            return choices
+        if self.cfg[name] not in choices:
+            known = ", ".join(map(str, choices))
+            raise ValueError(f"{name} {self.cfg[name]!r} is unknown; it is one of {known}, or all")
+        return [self.cfg[name]]
 
 
 def run(cfg: DictConfig) -> list[Task]:
@@ -170,37 +216,13 @@ def run(cfg: DictConfig) -> list[Task]:
     Returns:
         The tasks, all of them done.
     """
-    names = cfg.run if cfg.command == "run" else [cfg.command]
+    plan = Plan(cfg)
     finished = []
-    for name in names:
-        for task in tasks(cfg, name):
+    for name in cfg.run if cfg.command == "run" else [cfg.command]:
+        for task in plan.wanted(name):
             task.run()
             finished.append(task)
     return finished
-
-
-def _all(cfg: DictConfig, name: str) -> list[Any]:
-    return list(range(cfg.folds)) if name == "fold" else list(cfg.emotions)
-
-
-def _wanted(cfg: DictConfig, name: str) -> list[Any]:
-    choices = _all(cfg, name)
-    if cfg[name] == "all":
-        return choices
-    if cfg[name] not in choices:
-        known = ", ".join(map(str, choices))
-        raise ValueError(f"{name} {cfg[name]!r} is unknown here; it is one of {known}, or all")
-    return [cfg[name]]
-
-
-def _gather(cfg: DictConfig, stage: str, given: Mapping[str, Any]) -> Any:
-    """The task of `stage` under the given variables; a list or dict over those not given."""
-    for name in VARIABLES:
-        if name in cfg.stages[stage].each and name not in given:
-            found = {value: _gather(cfg, stage, {**given, name: value}) for value in _all(cfg, name)}
-            return list(found.values()) if name == "fold" else found
-    names = [name for name in VARIABLES if name in cfg.stages[stage].each]
-    return Task(cfg, stage, tuple((name, given[name]) for name in names))
 
 
 def _walk(tree: Any, leaf: Any) -> Any:

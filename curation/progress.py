@@ -1,7 +1,10 @@
 """Progress with rate and time left, for a terminal and for a log file."""
 
+import logging
 import sys
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -26,7 +29,7 @@ def track(
     # a log file gets a line now and then; a terminal is redrawn, and cleaned when all is done
     terminal = sys.stderr.isatty()
     return tqdm(
-        items,
+        items,  # pyright: ignore[reportReturnType]  its stubs forbid a bar without items
         desc=label,
         unit=unit,
         total=total,
@@ -35,3 +38,21 @@ def track(
         leave=False,
         dynamic_ncols=terminal,
     )
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Silence Lightning's banners and tips inside the block."""
+    # its banners and tips speak to somebody who watches one training, not forty in a row
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [each.level for each in loggers]
+    for each in loggers:
+        each.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            # a note from Lightning to itself about torch's pytrees, of no use to a reader
+            warnings.filterwarnings("ignore", ".*LeafSpec", module=r"lightning\.")
+            yield
+    finally:
+        for each, level in zip(loggers, levels, strict=True):
+            each.setLevel(level)

@@ -46,14 +46,16 @@ class Detector(Protocol):
 
     settings: dict[str, Any]
 
-    def __call__(self, image: np.ndarray) -> list[Box]: ...
+    def __call__(self, image: np.ndarray) -> list[Box]:
+        """Find faces."""
+        ...
 
 
 class Haar:
     """OpenCV's bundled cascades of Haar features (Viola and Jones 2001).
 
     Args:
-        cascades: File names among ``cv2.data.haarcascades``; each next one looks only where
+        cascades: File names among those in OpenCV's ``data`` folder; each next one looks only where
             those before found nothing.
         scale_factor: Ratio between one scale of the search and the next, over 1.
         min_neighbours: How many overlapping hits make a face.
@@ -71,7 +73,7 @@ class Haar:
         min_neighbours: int = 5,
         min_share: float = 0.3,
     ) -> None:
-        carried = {path.name: path for path in Path(cv2.data.haarcascades).glob("*.xml")}
+        carried = {path.name: path for path in (Path(cv2.__file__).parent / "data").glob("*.xml")}
         for name in cascades:
             if name not in carried:
                 faces = sorted(known for known in carried if "face" in known)
@@ -157,7 +159,7 @@ def crop_face(image: np.ndarray, box: Box, *, size: int, margin: float, down: fl
     reach = max(-left, -top, left + side - width, top + side - height, 0.0)
     border = int(np.ceil(reach))
     if border:
-        image = cv2.copyMakeBorder(image, *[border] * 4, cv2.BORDER_REFLECT_101)
+        image = cv2.copyMakeBorder(image, border, border, border, border, cv2.BORDER_REFLECT_101)
     left, top = left + border, top + border
     # Pillow widens its filter with the scale, as clean-fid shows it must be done
     square = Image.fromarray(image).resize(
@@ -193,10 +195,15 @@ def standardise(
         Counts, and the contract: everything that decides how a face was cut.
 
     Raises:
-        ValueError: If the size is under 16 pixels, or no face was found at all.
+        ValueError: If the size is under 16 pixels, the margin takes all of a face away, or no
+            face was found at all.
     """
     if size < 16:
         raise ValueError(f"size {size} is too small for a face; use 16 pixels or more (size)")
+    if margin <= -0.5:
+        raise ValueError(
+            f"margin {margin} leaves nothing of a face; it must be over -0.5 (standardise.margin)"
+        )
     source = Corpus(corpus)
     skipped = Skipped()
 

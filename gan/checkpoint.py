@@ -3,29 +3,23 @@
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
 
 from curation.artifact import file_hash, read_json, write_json
+from gan.networks import Generator, Network
 
 DESCRIPTION = "networks.json"
 
 
-class Network(Protocol):
-    """A network that can be built again: its class from its ``arguments``."""
-
-    arguments: dict[str, Any]
-
-
-def save_networks(folder: Path, networks: Mapping[str, nn.Module], **facts: Any) -> None:
+def save_networks(folder: Path, networks: Mapping[str, Network], **facts: Any) -> None:
     """Write ``<name>.safetensors`` for each network and ``networks.json`` beside them.
 
     Args:
         folder: An existing folder.
-        networks: Name → network with ``arguments`` (JSON values).
+        networks: Name → network.
         **facts: More entries of the JSON file.
     """
     description = dict(facts)
@@ -40,7 +34,7 @@ def save_networks(folder: Path, networks: Mapping[str, nn.Module], **facts: Any)
     write_json(folder / DESCRIPTION, description)
 
 
-def load_network(folder: Path, name: str = "generator") -> nn.Module:
+def load_network(folder: Path, name: str) -> Network:
     """Build a network that `save_networks` wrote, on the CPU, in evaluation mode.
 
     Args:
@@ -59,12 +53,20 @@ def load_network(folder: Path, name: str = "generator") -> nn.Module:
     module, _, kind = entry["class"].rpartition(".")
     if not module.startswith("gan."):
         raise ValueError(f"{folder / DESCRIPTION} names {entry['class']}, no network of gan")
-    network = getattr(importlib.import_module(module), kind)(**entry["arguments"])
+    network: Network = getattr(importlib.import_module(module), kind)(**entry["arguments"])
     try:
         network.load_state_dict(load_file(weights))
     except (RuntimeError, SafetensorError) as error:
         raise ValueError(f"{weights} is damaged or of another architecture: {error}") from error
     return network.eval()
+
+
+def load_generator(folder: Path) -> Generator:
+    """Build the generator of a trained GAN; see `load_network`."""
+    network = load_network(folder, "generator")
+    if not isinstance(network, Generator):
+        raise ValueError(f"{folder / DESCRIPTION} calls {type(network).__name__} a generator")
+    return network
 
 
 def trunk_emotions(folder: Path) -> list[str]:

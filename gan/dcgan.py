@@ -12,8 +12,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from gan import networks
+
 SLOPE = 0.2
-Network = TypeVar("Network", "Generator", "Discriminator")
+Dcgan = TypeVar("Dcgan", "Generator", "Discriminator")
 Present = TypeVar("Present")
 
 
@@ -38,7 +40,7 @@ def _widths(doublings: int, filters: int, max_filters: int) -> list[int]:
     return [min(filters << level, max_filters) for level in range(doublings)]
 
 
-class Generator(nn.Module):
+class Generator(networks.Generator):
     """Latent → face by a dense layer and stride-2 transposed convolutions.
 
     Args:
@@ -64,7 +66,7 @@ class Generator(nn.Module):
         labels: int = 0,
     ) -> None:
         super().__init__()
-        self.arguments: dict[str, Any] = {
+        self.arguments = {
             "size": size,
             "z_dim": z_dim,
             "filters": filters,
@@ -75,7 +77,7 @@ class Generator(nn.Module):
         base, doublings = ladder(size)
         self.size, self.z_dim, self.base = size, z_dim, base
         widths = _widths(doublings, filters, max_filters)[::-1]  # coarse → fine
-        outputs = widths[1:] + [filters if final_conv else 3]
+        outputs = [*widths[1:], filters if final_conv else 3]
         self.dense = nn.Linear(z_dim, widths[0] * base * base)
         self.ups = nn.ModuleList(
             nn.ConvTranspose2d(inner, outer, 4, stride=2, padding=1)
@@ -113,11 +115,11 @@ class Generator(nn.Module):
         """
         plain = _unlabelled(self)
         with torch.no_grad():
-            plain.dense.bias += _required(self.classes).weight[label]
+            plain.dense.bias.add_(_required(self.classes).weight[label])
         return plain
 
 
-class Discriminator(nn.Module):
+class Discriminator(networks.Discriminator):
     """Face → logit by stride-2 convolutions.
 
     Args:
@@ -145,7 +147,7 @@ class Discriminator(nn.Module):
         labels: int = 0,
     ) -> None:
         super().__init__()
-        self.arguments: dict[str, Any] = {
+        self.arguments = {
             "size": size,
             "filters": filters,
             "max_filters": max_filters,
@@ -197,7 +199,7 @@ class Discriminator(nn.Module):
         """Return the plain network that this one is for one label, exactly."""
         plain = _unlabelled(self)
         with torch.no_grad():
-            plain.dense.weight += _required(self.classes).weight[label]
+            plain.dense.weight.add_(_required(self.classes).weight[label])
         return plain
 
 
@@ -207,8 +209,9 @@ def _required(label: Present | None) -> Present:
     return label
 
 
-def _unlabelled(network: Network) -> Network:
-    plain = type(network)(**network.arguments | {"labels": 0})
+def _unlabelled(network: Dcgan) -> Dcgan:
+    arguments: dict[str, Any] = network.arguments | {"labels": 0}
+    plain = type(network)(**arguments)
     own = plain.state_dict()
     plain.load_state_dict({name: network.state_dict()[name] for name in own})
     return plain
@@ -230,6 +233,7 @@ def _initialise(module: nn.Module) -> None:
         if isinstance(module, nn.ConvTranspose2d):
             fan_in = module.in_channels * module.weight[0, 0].numel() // math.prod(module.stride)
         nn.init.normal_(module.weight, std=math.sqrt(2 / (1 + SLOPE**2) / fan_in))
-        nn.init.zeros_(module.bias)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
     elif isinstance(module, nn.Embedding):
         nn.init.normal_(module.weight, std=0.5)

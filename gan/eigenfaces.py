@@ -8,9 +8,7 @@ draws faces. On two processor cores that replaces the larger part of adversarial
 import torch
 
 
-def eigenface_codes(
-    images: torch.Tensor, labels: torch.Tensor | None, z_dim: int
-) -> torch.Tensor:
+def eigenface_codes(images: torch.Tensor, labels: torch.Tensor | None, z_dim: int) -> torch.Tensor:
     """Return a latent for each face: its whitened principal components within its class.
 
     The mean face of a class is taken away first, so that the label alone carries the emotion and

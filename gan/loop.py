@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from curation.progress import track
+from curation.progress import quiet_lightning, track
 from gan.module import GanModule
 from gan.pixels import to_pixels
 
@@ -49,22 +49,23 @@ def fit(
         ValueError: If a loss is no longer finite.
     """
     ticks = Ticks(out, label)
-    trainer = L.Trainer(
-        accelerator=accelerator,
-        devices=devices,
-        precision=_precision(precision, accelerator),  # pyright: ignore[reportArgumentType]
-        max_epochs=math.ceil(module.total_steps / module.tick_steps),
-        callbacks=[ticks],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    steps = DataLoader(range(module.tick_steps), batch_size=None)  # pyright: ignore
     state = out / STATE
-    trainer.fit(
-        module, steps, ckpt_path=str(state) if state.exists() else None, weights_only=True
-    )
+    steps = DataLoader(range(module.tick_steps), batch_size=None)  # pyright: ignore
+    with quiet_lightning():
+        trainer = L.Trainer(
+            accelerator=accelerator,
+            devices=devices,
+            precision=_precision(precision, accelerator),  # pyright: ignore[reportArgumentType]
+            max_epochs=math.ceil(module.total_steps / module.tick_steps),
+            callbacks=[ticks],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(
+            module, steps, ckpt_path=str(state) if state.exists() else None, weights_only=True
+        )
     state.unlink(missing_ok=True)
     module.cpu()
     return ticks.last
@@ -111,7 +112,7 @@ class Ticks(L.Callback):
         self._write([{"step": step, **self.last}], "a")
         write_grid(sample_grid(module), self.out / "samples" / f"step-{step:06d}.png")
         partial = self.out / f".{STATE}.partial"
-        trainer.save_checkpoint(partial)
+        trainer.save_checkpoint(partial, weights_only=False)
         partial.replace(self.out / STATE)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -120,7 +121,7 @@ class Ticks(L.Callback):
 
     def _write(self, lines: list[dict[str, Any]], mode: str) -> None:
         with (self.out / METRICS).open(mode, newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
+            writer: csv.DictWriter[str] = csv.DictWriter(file, COLUMNS)
             if mode == "w":
                 writer.writeheader()
             writer.writerows(lines)

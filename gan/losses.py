@@ -17,9 +17,7 @@ def discriminator_loss(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
     return F.softplus(-real).mean() + F.softplus(fake).mean()
 
 
-def generator_gradient(
-    discriminator_gradient: torch.Tensor, fake: torch.Tensor
-) -> torch.Tensor:
+def generator_gradient(discriminator_gradient: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
     """Turn the discriminator's gradient on generated faces into the generator's.
 
     Both losses meet a face through its one logit f, so their gradients by the pixels are the same

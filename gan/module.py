@@ -5,12 +5,13 @@ from collections.abc import Sequence
 
 import lightning as L
 import torch
-from torch import nn
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch.nn import functional as F
 
 from gan.diffaugment import diffaugment
 from gan.eigenfaces import eigenface_codes
 from gan.losses import discriminator_loss, generator_gradient, r1_penalty
+from gan.networks import Discriminator, Generator
 from gan.pixels import to_network
 
 
@@ -28,7 +29,11 @@ class GanModule(L.LightningModule):
         labels: (N,) int64 classes for networks with labels, or None.
         warm_steps: Steps before the adversarial ones in which the generator learns to draw the
             training faces from their eigenface codes.
-        steps: Adversarial steps; the learning rate goes down over them.
+        steps: Adversarial steps.
+        head_start: The first of them, in which only the discriminator learns; the generator's
+            learning rate then rises for as long. Keeps an untrained discriminator from spoiling
+            what the warm steps taught.
+        decay: Whether the learning rates go down over the second half of the adversarial steps.
         tick_steps: Steps in an epoch.
         batch_size: Faces a step, real and generated each.
         learning_rate: Of both networks' Adam.
@@ -41,15 +46,21 @@ class GanModule(L.LightningModule):
         seed: Which random training.
     """
 
+    images: torch.Tensor
+    labels: torch.Tensor | None
+    codes: torch.Tensor | None
+
     def __init__(
         self,
-        generator: nn.Module,
-        discriminator: nn.Module,
+        generator: Generator,
+        discriminator: Discriminator,
         images: torch.Tensor,
         labels: torch.Tensor | None,
         *,
         warm_steps: int,
         steps: int,
+        head_start: int,
+        decay: bool,
         tick_steps: int,
         batch_size: int,
         learning_rate: float,
@@ -70,8 +81,9 @@ class GanModule(L.LightningModule):
         self.register_buffer("labels", labels, persistent=False)
         self.register_buffer("codes", None, persistent=False)
         self.warm_steps, self.steps, self.tick_steps = warm_steps, steps, tick_steps
+        self.head_start, self.decay = head_start, decay
         self.batch_size, self.seed = batch_size, seed
-        self.learning_rate, self.betas = learning_rate, tuple(betas)
+        self.learning_rate, self.betas = learning_rate, (betas[0], betas[1])
         self.r1_gamma, self.r1_every = r1_gamma, r1_every
         self.augmentations, self.mirror, self.ema_decay = list(augmentations), mirror, ema_decay
         self.losses: dict[str, torch.Tensor] = {}
@@ -107,16 +119,22 @@ class GanModule(L.LightningModule):
         # short memory at first, or the average would long hold the untrained start
         decay = min(self.ema_decay, (1 + step) / (10 + step))
         with torch.no_grad():
-            torch._foreach_lerp_(
-                list(self.ema.parameters()), list(self.generator.parameters()), 1 - decay
-            )
+            pairs = zip(self.ema.parameters(), self.generator.parameters(), strict=True)
+            for average, weight in pairs:
+                average.lerp_(weight, 1 - decay)
+
+    def _pair(self) -> list[LightningOptimizer]:
+        """The optimizers of generator and discriminator."""
+        pair = self.optimizers()
+        assert isinstance(pair, list)
+        return pair
 
     def _learn_codes(self, chance: torch.Generator) -> None:
         if self.codes is None:
             images = torch.cat([self.images, self.images.flip(3)]).cpu()
             labels = None if self.labels is None else self.labels.repeat(2).cpu()
             self.codes = eigenface_codes(images, labels, self.generator.z_dim).to(self.device)
-        for_generator, _ = self.optimizers()
+        for_generator, _ = self._pair()
         rows, flipped = self._choice(chance)
         real, label = self._faces(rows, flipped)
         z = self.codes[rows + len(self.images) * flipped]
@@ -127,7 +145,7 @@ class GanModule(L.LightningModule):
         self.losses = {"loss_codes": loss.detach()}
 
     def _play(self, chance: torch.Generator, *, regularise: bool) -> None:
-        for_generator, for_discriminator = self.optimizers()
+        for_generator, for_discriminator = self._pair()
         real, label = self._faces(*self._choice(chance))
         z = torch.randn(self.batch_size, self.generator.z_dim, generator=chance).to(real)
         fake = self.generator(z, label)
@@ -140,6 +158,7 @@ class GanModule(L.LightningModule):
         self.manual_backward(loss)
         for_discriminator.step()
         for_generator.zero_grad()
+        assert seen.grad is not None
         fake.backward(generator_gradient(seen.grad, logits.detach()))
         for_generator.step()
         self.losses = {
@@ -169,7 +188,13 @@ class GanModule(L.LightningModule):
         return real, None if self.labels is None else self.labels[rows]
 
     def _set_learning_rate(self, step: int) -> None:
-        # full for half of the game, then down to a twentieth in a straight line
-        left = 1 - max(0, step - self.warm_steps) / self.steps
-        for optimizer in self.optimizers():
-            optimizer.param_groups[0]["lr"] = self.learning_rate * min(1.0, 2 * left + 0.05)
+        played = step - self.warm_steps
+        rate = rise = 1.0
+        if played >= 0:
+            if self.decay:  # full for half of the game, then down to a twentieth
+                rate = min(1.0, 2 * (1 - played / self.steps) + 0.05)
+            if self.head_start:
+                rise = min(1.0, max(0.0, played / self.head_start - 1))
+        for_generator, for_discriminator = self._pair()
+        for_discriminator.param_groups[0]["lr"] = self.learning_rate * rate
+        for_generator.param_groups[0]["lr"] = self.learning_rate * rate * rise

@@ -7,17 +7,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from curation.corpus import Corpus, content_id, write_corpus
 from curation.progress import track
-from gan.checkpoint import generator_hash, load_network
+from gan.checkpoint import generator_hash, load_generator
+from gan.networks import Generator
 from gan.pixels import to_pixels
 
 log = logging.getLogger(__name__)
 
+
 @torch.no_grad()
-def draw(generator: nn.Module, seed: int, truncation: float = 1.0) -> np.ndarray:
+def draw(generator: Generator, seed: int, truncation: float = 1.0) -> np.ndarray:
     """Draw one face.
 
     One face at a time, in float32: convolution sums in another order for another batch size, and
@@ -73,7 +74,7 @@ def sample(
 
     def rows() -> Iterator[dict[str, Any]]:
         for emotion, folder in gans.items():
-            generator = load_network(folder)
+            generator = load_generator(folder)
             for number in range(per_emotion):
                 chance = face_seed(seed, emotion, number)
                 face = draw(generator, chance, truncation)

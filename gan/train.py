@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from curation.corpus import EMOTIONS, Corpus
 from gan.checkpoint import generator_hash, load_network, save_networks, trunk_emotions
+from gan.networks import Discriminator, Generator
 
 log = logging.getLogger(__name__)
 
@@ -18,11 +18,13 @@ def train(
     *,
     corpus: Path,
     emotions: Sequence[str],
-    generator: Callable[..., nn.Module],
-    discriminator: Callable[..., nn.Module],
+    generator: Callable[..., Generator],
+    discriminator: Callable[..., Discriminator],
     out: Path,
     warm_steps: int,
     steps: int,
+    head_start: int,
+    decay: bool,
     batch_size: int,
     learning_rate: float,
     betas: Sequence[float],
@@ -52,6 +54,8 @@ def train(
         out: Folder to fill. If a killed training left its state there, it goes on from that.
         warm_steps: See `gan.module.GanModule`, as for all not named here.
         steps: Adversarial steps.
+        head_start: Of the discriminator, in steps.
+        decay: Whether the learning rates go down in the second half.
         batch_size: Faces a step.
         learning_rate: Of both networks.
         betas: Of Adam.
@@ -105,6 +109,8 @@ def train(
         labels,
         warm_steps=warm_steps,
         steps=steps,
+        head_start=head_start,
+        decay=decay,
         tick_steps=tick_steps,
         batch_size=batch_size,
         learning_rate=learning_rate,
@@ -139,8 +145,8 @@ def train(
 
 
 def _networks(
-    generator: Callable[..., nn.Module],
-    discriminator: Callable[..., nn.Module],
+    generator: Callable[..., Generator],
+    discriminator: Callable[..., Discriminator],
     emotions: list[str],
     trunk: Path | None,
     seed: int,
@@ -157,7 +163,8 @@ def _networks(
     known = trunk_emotions(trunk)
     if emotion not in known:
         raise ValueError(
-            f"trunk {trunk} learned {', '.join(known)}, not {emotion!r}; train it with emotions=[...]"
+            f"trunk {trunk} learned {', '.join(known)}, not {emotion!r}; "
+            "train a trunk with it among emotions"
         )
     label = known.index(emotion)
     return {

@@ -23,7 +23,7 @@ TRAINING = {
     "precision": "32-true",
     "accelerator": "cpu",
 }
-NETWORK = partial(small_cnn, width=4, dropout=0.0)
+NETWORK = partial(small_cnn, width=8, dropout=0.0)
 
 
 def face(emotion, seed):

@@ -1,3 +1,4 @@
+import json
 import shutil
 import subprocess
 import sys
@@ -263,6 +264,36 @@ def test_card_tables_come_from_the_data(free, closed):
     assert "lundqvist1998kdef" in (closed[0] / "README.md").read_text()
     tables = [line for line in text.splitlines() if line.startswith("|")]
     assert not [line for line in tables if not line.endswith("|")]
+
+
+def test_card_tells_settings_but_no_folder_of_anybody(tmp_path):
+    corpus, selected = corpora(tmp_path, "puppets_lab")
+    gans = {}
+    for emotion in ("angry", "fear"):
+        gans[emotion] = tmp_path / f"{emotion}-0123456789"
+        gans[emotion].mkdir()
+        record = {"stage": "train_gan", "emotion": emotion, "inputs": {}}
+        record["config"] = {
+            "_target_": "a.b",
+            "emotions": [emotion],
+            "steps": 7,
+            "nested": {"p": 1},
+        }
+        (gans[emotion] / "gan.json").write_text(json.dumps(record))
+    record = {
+        "stage": "select",
+        "config": {"agreement": 0.5, "root": "/home/somebody/faces"},
+        "inputs": {"gans": {name: {"path": str(path)} for name, path in gans.items()}},
+    }
+    (selected / "corpus.json").write_text(json.dumps(record))
+    out = tmp_path / "out"
+    out.mkdir()
+    publish(corpus, selected, out, **SETTINGS)
+    text = (out / "README.md").read_text()
+    assert "| train_gan | angry, fear | steps 7; nested.p 1 |" in text
+    assert "| select | selected | agreement 0.5 |" in text
+    assert "somebody" not in text
+    assert str(tmp_path) not in text
 
 
 def test_several_shards_hold_every_row_once(tmp_path, monkeypatch):

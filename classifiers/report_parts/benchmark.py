@@ -49,7 +49,7 @@ def benchmark_section(folders: Sequence[Path], emotions: Sequence[str]) -> dict[
         "design": _design(summary, figures),
         "verdicts": [_plain_verdict(entry) for entry in against],
         "headline": _headline(figures, reference),
-        "differences": [_difference(entry) for entry in against],
+        "differences": [_difference(entry) for entry in _ordered(against)],
         "chart": _gains(against, reference),
         "scores": [_score_row(entry) for entry in _ordered(figures)],
         "recalls": _recalls(figures, summary["emotions"]),
@@ -181,7 +181,7 @@ def _headline(figures: Sequence[Mapping[str, Any]], reference: str) -> list[dict
                 "database": entry["database"],
                 "word": row["verdict"],
                 "sentence": (
-                    f"{_points(row['runs'].value)} points of accuracy{interval}: "
+                    f"{points(row['runs'].value)} points of accuracy{interval}: "
                     f"{100 * entry['accuracy']['mean']:.1f} % with and "
                     f"{100 * without['accuracy']['mean']:.1f} % without, "
                     f"{entry['images']} test images."
@@ -191,12 +191,16 @@ def _headline(figures: Sequence[Mapping[str, Any]], reference: str) -> list[dict
     return lines
 
 
-def _points(value: float) -> str:
-    return f"{100 * value:+.1f}".replace("-", "\N{MINUS SIGN}")
+def points(value: float) -> str:
+    """Write a difference of shares as signed percentage points: ``+2.1``."""
+    if not math.isfinite(value):
+        return charts.DASH
+    text = f"{100 * value:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "\N{MINUS SIGN}")
 
 
 def _range(estimate: Estimate) -> str:
-    return f"{_points(estimate.low)} to {_points(estimate.high)}"
+    return f"{points(estimate.low)} to {points(estimate.high)}"
 
 
 def _gains(entries: Sequence[Mapping[str, Any]], reference: str) -> str:
@@ -204,12 +208,12 @@ def _gains(entries: Sequence[Mapping[str, Any]], reference: str) -> str:
     for entry in _ordered(entries):
         row = _difference(entry)
         label = f"{entry['arm']} on {entry['database']}"
-        points = [
+        pair = [
             charts.Point(
                 series,
                 *(100 * bound for bound in estimate[:3]),
                 note=(
-                    f"{label}: {_points(estimate.value)} ({_range(estimate)}), "
+                    f"{label}: {points(estimate.value)} ({_range(estimate)}), "
                     f"n = {estimate.n} {unit}"
                 ),
             )
@@ -218,7 +222,7 @@ def _gains(entries: Sequence[Mapping[str, Any]], reference: str) -> str:
                 (1, row["people"], "people"),
             )
         ]
-        lines.append((label, points))
+        lines.append((label, pair))
     return charts.intervals(
         lines,
         title=f"Gain in accuracy of each arm against {reference}, with 95 % intervals",

@@ -153,6 +153,8 @@ def curves(
     parts.append(_text(left + width / 2, top + height + 36, x, anchor="middle", css="dim"))
     parts.append(_text(left - 44, 12, y, css="dim"))
     for index, (name, line) in enumerate(points.items()):
+        if len(line) == 1:
+            parts.append(_marker(at_x(line[0][0]), at_y(line[0][1]), index % 8))
         path = " ".join(f"{at_x(a):.1f},{at_y(b):.1f}" for a, b in _thinned(line))
         parts.append(
             Markup('<polyline class="curve s{}" points="{}"><title>{}</title></polyline>').format(
@@ -170,7 +172,7 @@ def confusion(matrix: np.ndarray, labels: Sequence[str], *, title: str) -> Marku
         labels: C names.
         title: What is shown, for a screen reader.
     """
-    cell, left, top = 37, _label_width(labels) + 4, 56
+    cell, left, top = 28, _label_width(labels) + 4, 56
     totals = matrix.sum(axis=1)
     parts = []
     for column, label in enumerate(labels):

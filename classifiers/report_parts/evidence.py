@@ -22,7 +22,7 @@ Face = dict[Any, Any]  # a row of a corpus without its picture
 ALL = "all"
 _STEP_COLUMNS = ("kimg", "images", "step", "epoch")
 _CHARTS = 6
-_SHEETS = 4
+_SHEETS = 3
 
 
 def synthetic_faces(folders: Sequence[Path]) -> list[Face]:

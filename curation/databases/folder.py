@@ -1,14 +1,16 @@
 """Any folder of class folders: ``root/[split/]<emotion>/*.jpg``, with an optional table of people.
 
-Label codes: the folder's name, in English, as `EMOTIONS` or a usual synonym of it.
+Label codes: the folder's name, in English, as `EMOTIONS` or a usual synonym of it. A folder
+called train, validation (val) or test above it states the split.
 Subject rule: from the table; without one nobody is known, and every picture counts as a person.
 Expected counts: none. Licence: unknown to us, so nothing of it is published by default.
 """
 
 import csv
 import logging
+import os
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from curation.corpus import EMOTIONS, SPLITS
@@ -26,6 +28,7 @@ SYNONYMS = {
     "sadness": "sad",
     "surprised": "surprise",
 }
+SPLIT_SYNONYMS = {"training": "train", "val": "validation", "valid": "validation"}
 
 
 def rows(
@@ -80,20 +83,23 @@ def rows(
         facts = table.get(source, {})
         folder = facts.get(label_column) or path.parent.name
         name = folder.strip().lower()
-        subject = facts.get(subject_column)
-        above = path.relative_to(root).parts[:-2]
+        subject = (facts.get(subject_column) or "").strip()
+        parts = path.relative_to(root).parts
+        above = parts[0].lower() if len(parts) > 2 else ""
+        side = SPLIT_SYNONYMS.get(above, above)
         yield {
             "image": path,
             "emotion": SYNONYMS.get(name, name),
             "database": database,
             "subject": f"{database}/{subject}" if subject else None,
-            "split": above[0] if above and above[0] in SPLITS else None,
+            "split": side if side in SPLITS else None,
             "source": source,
         }
 
 
 def _key(root: Path, path: Path) -> str:
-    return path.relative_to(root).as_posix()
+    # old archives hold names in other encodings, which neither Parquet nor CSV can store
+    return os.fsencode(path.relative_to(root).as_posix()).decode("utf-8", "replace")
 
 
 def _read_table(root: Path, labels: str | None, file_column: str) -> dict[str, dict[str, str]]:
@@ -106,4 +112,9 @@ def _read_table(root: Path, labels: str | None, file_column: str) -> dict[str, d
                 f"{path} has no column {file_column!r}, only {reader.fieldnames}; "
                 "set database.file_column"
             )
-        return {line[file_column]: line for line in reader}
+        # tables made on Windows separate folders by backslashes
+        return {
+            PurePosixPath(line[file_column].replace("\\", "/")).as_posix(): line
+            for line in reader
+            if line[file_column]
+        }

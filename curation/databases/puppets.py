@@ -55,8 +55,8 @@ def rows(
         emotions: Which emotions to draw.
 
     Returns:
-        Rows with `image`, a function that draws (H, W, 3) uint8 RGB, `emotion`, `database`, `subject`,
-        `session`, `pose` and `source`.
+        Rows with `image`, a function that draws (H, W, 3) uint8 RGB, `emotion`, `database`,
+        `subject`, `session`, `pose` and `source`.
 
     Raises:
         ValueError: If an argument is outside what is said above; at the call, not at

@@ -1,0 +1,44 @@
+"""What every generator and discriminator offers, whatever its architecture."""
+
+from typing import Any, Self
+
+import torch
+from torch import nn
+
+
+class Network(nn.Module):
+    """A network for square faces that can be built again from its arguments.
+
+    Attributes:
+        arguments: Arguments of the constructor, as JSON values.
+        size: Height and width of a face in pixels.
+    """
+
+    arguments: dict[str, Any]
+    size: int
+
+    def specialised(self, label: int) -> Self:
+        """Return the plain network that a conditional one is for one label, exactly."""
+        raise ValueError(f"{type(self).__name__} cannot be specialised to label {label}")
+
+
+class Generator(Network):
+    """Latent (and label) → faces.
+
+    Attributes:
+        z_dim: Width of the standard normal latent.
+    """
+
+    z_dim: int
+
+    def forward(self, z: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
+        """(N, z_dim), (N,) int64 or None → (N, 3, size, size) in [-1, 1]."""
+        raise ValueError("a generator must say how it draws")
+
+
+class Discriminator(Network):
+    """Faces (and label) → logits."""
+
+    def forward(self, x: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
+        """(N, 3, size, size) in [-1, 1], (N,) int64 or None → (N,) logits, high for real."""
+        raise ValueError("a discriminator must say how it judges")
