@@ -88,7 +88,22 @@ class Task:
     @cached_property
     def contents(self) -> dict[str, Any]:
         """Argument → path and content hash of each input, which must be finished."""
-        return {name: _walk(source, _identity) for name, source in self.inputs.items()}
+        return {name: _walk(source, self._identity) for name, source in self.inputs.items()}
+
+    def _identity(self, source: "Task | Path") -> dict[str, str]:
+        if isinstance(source, Path):
+            if not source.is_dir():
+                raise MissingStageError(f"no folder {source} to read from (stages.*.reads)")
+            return {"path": str(source), "content": folder_hash(source, without="")}
+        if not source.done:
+            raise MissingStageError(
+                f"{source.label} has not run with this configuration; run "
+                f"`affectory {source.stage}` with the same settings first, or `affectory run` "
+                "for all stages"
+            )
+        # relative to `out`: an experiment can move, and a record can be published
+        place = source.folder.relative_to(self.cfg.out).as_posix()
+        return {"path": place, "content": read_json(source.record_path)["content"]}
 
     @cached_property
     def folder(self) -> Path:
@@ -238,19 +253,6 @@ def _walk(tree: Any, leaf: Any) -> Any:
 
 def _path(source: Task | Path) -> Path:
     return source.folder if isinstance(source, Task) else source
-
-
-def _identity(source: Task | Path) -> dict[str, str]:
-    if isinstance(source, Path):
-        if not source.is_dir():
-            raise MissingStageError(f"no folder {source} to read from (stages.*.reads)")
-        return {"path": str(source), "content": folder_hash(source, without="")}
-    if not source.done:
-        raise MissingStageError(
-            f"{source.label} has not run with this configuration; run `affectory {source.stage}` "
-            "with the same settings first, or `affectory run` for all stages"
-        )
-    return {"path": str(source.folder), "content": read_json(source.record_path)["content"]}
 
 
 def _roots(settings: Any) -> Iterator[str]:

@@ -130,7 +130,7 @@ def _places(folders: Sequence[Path]) -> pd.DataFrame:
         verdict = np.where(facts["keep"].fillna(False).astype(bool), "kept", "rejected")
         kind = np.where(made, verdict, facts["origin"])
         frame = facts[["id", "emotion", "split"]].assign(
-            kind=kind, folder=[folder] * len(facts), index=np.arange(len(facts))
+            kind=kind, folder=np.full(len(facts), folder, object), index=np.arange(len(facts))
         )
         # a corpus that no gate has judged yet says nothing about its synthetic faces
         judged = ~made | facts["keep"].notna()
