@@ -4,8 +4,8 @@ import time
 
 import cv2
 
-from curation.puppets import STYLES, render
 from curation.corpus import EMOTIONS
+from curation.puppets import STYLES, render
 
 
 def rate(size: int, seconds: float = 6.0) -> float:

@@ -39,7 +39,7 @@ def stages_started(printed):
 
 
 def without_links(out):
-    return [path for path in out.rglob("*.partial")]
+    return list(out.rglob("*.partial"))
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +176,9 @@ def write_class_folders(root, emotions, *, empty=()):
 
 
 def test_an_empty_class_ends_in_one_clear_message(tmp_path):
-    write_class_folders(tmp_path / "faces", ["angry", "happy", "neutral", "sad"], empty=["surprise"])
+    write_class_folders(
+        tmp_path / "faces", ["angry", "happy", "neutral", "sad"], empty=["surprise"]
+    )
     code, printed = affectory(
         "ingest", "experiment=photos", f"database.root={tmp_path / 'faces'}", cwd=tmp_path
     )
