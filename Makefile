@@ -15,9 +15,9 @@ env: .venv/.ready
 demo: env
 	$(BIN)/affectory run experiment=quickstart
 
-# many small networks: threads only get in each other's way
+# many small networks: threads only get in each other's way; two processes do not
 test: env
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 lint: env
 	$(BIN)/ruff check .

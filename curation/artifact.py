@@ -80,7 +80,7 @@ def building(target: Path, *, resume: bool = False) -> Iterator[Path]:
     try:
         yield partial
     except BaseException:
-        if not resume:
+        if not resume or not any(partial.iterdir()):
             shutil.rmtree(partial, ignore_errors=True)
         raise
     partial.replace(target)

@@ -52,15 +52,23 @@ def _hydra_main() -> None:
 
 
 def _run(cfg: "DictConfig") -> None:
+    from hydra.errors import InstantiationException
+    from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
     from curation import pipeline
 
     log = logging.getLogger("affectory")
     try:
         tasks = pipeline.run(cfg)
+    except MissingMandatoryValue as error:
+        sys.exit(f"affectory: {error.full_key} must be given: {error.full_key}=...")
     except (ValueError, OSError, pipeline.MissingStageError) as error:
         # wrong input: one sentence, the stack for those who ask for it
         log.debug("stack of the error below", exc_info=True)
         sys.exit(f"affectory: {error}")
+    except (InstantiationException, OmegaConfBaseException) as error:
+        log.debug("stack of the error below", exc_info=True)
+        sys.exit(f"affectory: in the configuration: {error.__cause__ or error}")
     for line in pipeline.outcome(cfg, tasks):
         print(line)  # noqa: T201  the result's paths go to standard output
 

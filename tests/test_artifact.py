@@ -290,3 +290,9 @@ def test_versions_name_python_and_what_computes():
     assert found["python"] == ".".join(map(str, sys.version_info[:3]))
     assert {"torch", "numpy", "opencv-python", "affectory"} <= found.keys()
     assert found["numpy"] == __import__("numpy").__version__
+
+
+def test_a_failure_before_there_is_anything_to_resume_leaves_nothing(tmp_path):
+    with pytest.raises(ValueError, match="at once"), building(tmp_path / "gan", resume=True):
+        raise ValueError("at once")
+    assert not list(tmp_path.iterdir())
