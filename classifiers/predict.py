@@ -1,6 +1,5 @@
 """Prediction with trained recognisers: single networks, and ensembles from a folder."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from classifiers.networks import Recogniser, rebuild
-from curation.artifact import file_hash, fingerprint, write_json
+from curation.artifact import file_hash, fingerprint, read_json, write_json
 
 _CARD = "recogniser.json"
 
@@ -157,7 +156,7 @@ class Predictor:
                 f"{folder} holds no classifier ({_CARD} is missing); run train_classifier first"
             )
         try:
-            card: dict[str, Any] = json.loads(card_path.read_text())
+            card: dict[str, Any] = read_json(card_path)
             recipe, emotions = card["recipe"], list(card["emotions"])
             size, members = card["size"], dict(card["members"])
         except (ValueError, KeyError, TypeError) as error:

@@ -4,7 +4,6 @@
 stored scores with thresholds, so that thresholds can be swept without scoring again.
 """
 
-import json
 import logging
 import time
 from collections import Counter
@@ -16,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from curation.artifact import write_json
+from curation.artifact import read_json, write_json
 from curation.corpus import EMOTIONS, Corpus, label_code, write_corpus
 from curation.duplicates import calibrate, describe, nearest
 from curation.duplicates import repeats as find_repeats
@@ -202,7 +201,7 @@ def select(
         raise ValueError(f"{unscored.sum()} rows of {scored} have no scores; run score first")
     if not (scored / METRICS).is_file():
         raise FileNotFoundError(f"{scored / METRICS} is missing; run score first")
-    metrics = json.loads((scored / METRICS).read_text(encoding="utf-8"))
+    metrics = read_json(scored / METRICS)
     threshold = float(metrics["copies"]["threshold"])
 
     rows = corpus.facts.to_dict("records")

@@ -1,11 +1,12 @@
 """Where a finished folder came from: the records of every stage upstream of it."""
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from curation.artifact import read_json
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Record:
 def read_record(folder: Path) -> Record | None:
     """Return the record in a finished folder, or None where the pipeline wrote none."""
     for path in sorted(folder.glob("*.json")):
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         if isinstance(content, dict) and {"stage", "inputs"} <= content.keys():
             return Record(folder, content)
     return None

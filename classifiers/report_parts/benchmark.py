@@ -1,6 +1,5 @@
 """The benchmark's figures, arranged for the page: gains with intervals, scores, confusions."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import pandas as pd
 from classifiers.report_parts import charts
 from classifiers.statistics import Estimate
 from classifiers.summary import summarise
+from curation.artifact import read_json
 
 SCORES = ("accuracy", "macro_f1", "balanced_accuracy")
 WORDS = {
@@ -70,7 +70,7 @@ def benchmark_section(folders: Sequence[Path], emotions: Sequence[str]) -> dict[
 
 
 def _summary(folders: Sequence[Path], emotions: Sequence[str]) -> Mapping[str, Any]:
-    first = json.loads((folders[0] / "summary.json").read_text(encoding="utf-8"))
+    first = read_json(folders[0] / "summary.json")
     if len(folders) == 1:
         return first
     frames = [pd.read_parquet(folder / "predictions.parquet") for folder in folders]

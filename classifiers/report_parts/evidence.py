@@ -15,6 +15,7 @@ import pandas as pd
 
 from classifiers.report_parts import charts, pictures
 from classifiers.statistics import Estimate, wilson
+from curation.artifact import read_json
 from curation.corpus import Corpus
 from curation.lineage import Record, lineage, read_record
 
@@ -170,7 +171,7 @@ def out_of_fold(folder: Path) -> Mapping[str, Any] | None:
     record = read_record(folder)
     places = [(record.content.get("facts") or {}) if record else {}]
     if (card := folder / "recogniser.json").is_file():
-        places.append(json.loads(card.read_text(encoding="utf-8")))
+        places.append(read_json(card))
     return next((place["out_of_fold"] for place in places if place.get("out_of_fold")), None)
 
 

@@ -1,12 +1,12 @@
 """Set-level distances: value, interval, floor and counts, for each emotion and extractor."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from classifiers.report_parts import charts
+from curation.artifact import read_json
 
 DISTANCES = {"frechet": "Fréchet distance", "kernel": "Kernel distance"}
 SHARES = {
@@ -20,7 +20,7 @@ SHARES = {
 def read_metrics(folders: Sequence[Path]) -> list[dict[str, Any]]:
     """Return the content of each folder's ``metrics.json``, in order; folders without: none."""
     paths = [folder / "metrics.json" for folder in folders]
-    return [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.is_file()]
+    return [read_json(path) for path in paths if path.is_file()]
 
 
 def fidelity_section(metrics: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
