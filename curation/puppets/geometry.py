@@ -20,6 +20,9 @@ _BROW_LOWER = np.array([0.155, 0.13, 0.10, 0.06, 0.0])
 _BROW_WRINKLE = np.array([0.055, 0.055, 0.045, 0.02, 0.0])
 _BROW_DRAW = np.array([0.07, 0.055, 0.03, 0.01, 0.0])
 _LID = np.linspace(-1, 1, 15)  # nose side → temple side
+# the upper lid is highest a little towards the nose, the lower lowest towards the temple
+_UPPER_DOME = (1 - np.abs(_LID + 0.10 * (1 - _LID**2)) ** 2.3) ** 0.9
+_LOWER_DOME = (1 - np.abs(_LID - 0.12 * (1 - _LID**2)) ** 2.2) ** 0.9
 _LIP = np.linspace(-1, 1, 25)  # image left → image right
 
 
@@ -49,6 +52,12 @@ class Geometry:
     def corners(self) -> np.ndarray:
         """Mouth corners, (2, 2)."""
         return self.upper_outer[[0, -1]]
+
+    @property
+    def mouth_half_width(self) -> float:
+        """Half the distance between the mouth corners."""
+        left, right = self.upper_outer[[0, -1], 0].tolist()
+        return (right - left) / 2
 
 
 def by_number(action_units: ActionUnits) -> np.ndarray:
@@ -88,7 +97,7 @@ def geometry(
     # a brow cannot sink into the eye, however much pulls at it
     brow_y = np.minimum(person.brow_y + rise - lift + drop, -0.115 + 0.02 * _BROW_STEPS)
     brow_x = 0.17 + (person.eye_x + 0.305 - 0.17) * _BROW_STEPS - s[4] * _BROW_DRAW
-    brows = np.stack([brow_x * SIDES[:, None], brow_y], axis=-1)
+    brows = _points(brow_x * SIDES[:, None], brow_y)
 
     upper_lids, lower_lids, pupils, eye_open = _eyes(person, s, gaze)
     lips, gap, mouth_y = _lips(person, a, sides)
@@ -124,17 +133,13 @@ def _eyes(
     upper = np.maximum(upper, 0.042 - 0.02 * s[43])  # (2, 1)
     lower = 0.058 + 0.012 * s[5] - 0.034 * s[7] - 0.036 * s[6] - 0.02 * s[9] - 0.01 * s[12]
     lower = np.maximum(lower, 0.010)
-    # the upper lid is highest a little towards the nose, the lower lowest towards the temple
-    dome_upper = (1 - np.abs(_LID + 0.10 * (1 - _LID**2)) ** 2.3) ** 0.9
-    dome_lower = (1 - np.abs(_LID - 0.12 * (1 - _LID**2)) ** 2.2) ** 0.9
     slope = 0.018 + person.eye_cant * 2.2 * (_LID + 1) / 2 - 0.018 * (_LID + 1) / 2
     x = (person.eye_x + person.eye_half_width * _LID) * SIDES[:, None]
-    upper_lids = np.stack([x, slope - upper * dome_upper], axis=-1)
-    lower_lids = np.stack([x, slope + lower * dome_lower], axis=-1)
+    upper_lids = _points(x, slope - upper * _UPPER_DOME)
+    lower_lids = _points(x, slope + lower * _LOWER_DOME)
     height = float(slope[len(slope) // 2]) - 0.022
-    pupils = np.stack(
-        [(person.eye_x + 0.012) * SIDES + gaze[0], np.full(2, height + gaze[1])], axis=-1
-    )
+    pupil_x, pupil_y = person.eye_x + 0.012, height + gaze[1]
+    pupils = np.array([(gaze[0] - pupil_x, pupil_y), (gaze[0] + pupil_x, pupil_y)])
     return upper_lids, lower_lids, pupils, float((upper + lower).mean())
 
 
@@ -185,12 +190,19 @@ def _lips(
         edge(lower_inner, 2.2 + a[20] + a[16]),
         edge(lower_outer, 2.4),
     )
-    upper_o, upper_i, lower_i, lower_o = (np.stack([x, y], axis=-1) for y in curves)
+    upper_o, upper_i, lower_i, lower_o = (_points(x, y) for y in curves)
     # curves of different power may cross near the corners
     lower_i[:, 1] = np.maximum(lower_i[:, 1], upper_i[:, 1])
     upper_o[:, 1] = np.minimum(upper_o[:, 1], upper_i[:, 1])
     lower_o[:, 1] = np.maximum(lower_o[:, 1], lower_i[:, 1])
     return (upper_o, upper_i, lower_i, lower_o), gap, mouth_y
+
+
+def _points(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return coordinates as points, (*y.shape, 2)."""
+    points = np.empty((*y.shape, 2))
+    points[..., 0], points[..., 1] = x, y
+    return points
 
 
 def _outline(person: Identity, chin_y: float, a: list[float]) -> np.ndarray:

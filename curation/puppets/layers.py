@@ -7,11 +7,24 @@ import cv2
 import numpy as np
 
 from . import hair
-from .canvas import EXTENT, LEFT, TOP, Canvas, blurred, ellipses, mix, planar, planes_of, scaled
+from .canvas import (
+    BOTH,
+    EXTENT,
+    LEFT,
+    TOP,
+    Canvas,
+    Sheet,
+    blurred,
+    ellipses,
+    mix,
+    planes_of,
+    scaled,
+)
 from .geometry import closed_spline, open_spline
 from .identity import Colour, Identity
 from .relief import WINDOW_LEFT, WINDOW_TOP, window
 
+_SOFTNESS = 0.012  # of the lens, canonical units
 _TONES = (0.55, 0.78, 0.95, 1.1, 1.28)
 _TONE_ODDS = (0.18, 0.25, 0.27, 0.2, 0.1)
 
@@ -39,25 +52,25 @@ def layers(
 ) -> Layers:
     """Paint the fixed layers of a person at `pixels` squared, in 1 or 3 planes."""
     rng = np.random.default_rng([29, *person.key])
-    behind, before = _Sheet(pixels), _Sheet(pixels)
+    unit = pixels / EXTENT
+    behind, before = Sheet(pixels, pixels, unit), Sheet(pixels, pixels, unit)
     back, front = hair.ribbons(person)
-    behind.comb(back, scaled(person.hair, 0.62, 0.62, 0.62), person.wave, rng)
+    _comb(behind, back, scaled(person.hair, 0.62, 0.62, 0.62), person.wave, rng)
     _body(behind, person, clothing)
     if person.hair_style == "curly":
-        before.curl(front, person.hair, rng)
+        _curl(before, front, person.hair, rng)
     else:
-        before.comb(front, person.hair, person.wave, rng)
+        _comb(before, front, person.hair, person.wave, rng)
     if person.glasses:
         _glasses(before, person)
-    under, under_alpha = behind.planes(planes)
+    under, under_alpha = behind.planes(planes, _SOFTNESS)
     _shadows(under, under_alpha, person, clothing)
-    over, over_alpha = before.planes(planes)
+    over, over_alpha = before.planes(planes, _SOFTNESS)
     over *= _gloss(person, pixels)
 
     keep = 1 - over_alpha
     wall = (1 - under_alpha) * (_wall(pixels) * planes_of(wall_colour, planes))
     rows, columns = window(pixels)
-    unit = pixels / EXTENT
     above = slice(rows.start - round(0.05 * unit), rows.stop - round(0.05 * unit))
     cast = blurred((255 * over_alpha[above, columns]).astype(np.uint8), 0.05 * unit)
     skin = _texture(person, cast.shape, rng) * planes_of(person.skin, planes)
@@ -73,58 +86,37 @@ def layers(
     )
 
 
-class _Sheet:
-    """A transparent sheet; OpenCV drawing on zeros leaves premultiplied colour."""
-
-    def __init__(self, pixels: int) -> None:
-        self.unit = pixels / EXTENT
-        self._rgba = np.zeros((pixels, pixels, 4), np.uint8)
-
-    def planes(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the premultiplied planes (count, P, P) and the coverage (P, P) in [0, 1]."""
-        # drawn strands are harder than hair seen by a lens
-        soft = cv2.GaussianBlur(self._rgba, (3, 3), 0.012 * self.unit)
-        return planar(soft[..., :3], count), soft[..., 3].astype(np.float32) / 255
-
-    def fill(self, points: np.ndarray, colour: Colour) -> None:
-        cv2.fillPoly(self._rgba, [self._fixed(points)], _opaque(colour), cv2.LINE_AA, 4)
-
-    def lines(self, lines: np.ndarray, colour: Colour, width: float) -> None:
-        thickness = max(1, round(width * self.unit))
-        fixed = list(self._fixed(lines))
-        cv2.polylines(self._rgba, fixed, False, _opaque(colour), thickness, cv2.LINE_AA, 4)
-
-    def comb(
-        self, ribbons: list[hair.Ribbon], colour: Colour, wave: float, rng: np.random.Generator
-    ) -> None:
-        """Fill ribbons and draw their strands."""
-        for ribbon in ribbons:
-            # strands alone make the hairline, so that it frays
-            inner = ribbon.inner + (0.16 if ribbon.across else 0) * (ribbon.outer - ribbon.inner)
-            self.fill(np.concatenate([inner, ribbon.outer[::-1]]), scaled(colour, 0.72, 0.72, 0.72))
-        for ribbon in ribbons:
-            strands = hair.strands(ribbon, wave, rng)
-            tones = rng.choice(len(_TONES), len(strands), p=_TONE_ODDS)
-            for i, tone in enumerate(_TONES):
-                self.lines(strands[tones == i], scaled(colour, tone, tone, tone), 0.016)
-
-    def curl(self, ribbons: list[hair.Ribbon], colour: Colour, rng: np.random.Generator) -> None:
-        """Fill ribbons and cover them with curls."""
-        for ribbon in ribbons:
-            edge = np.concatenate([ribbon.inner, ribbon.outer[::-1]])
-            self.fill(edge, scaled(colour, 0.7, 0.7, 0.7))
-        for tone in (0.6, 0.85, 1.05, 1.3, 0.75):
-            rings = [hair.curls(ribbon, 28, rng) for ribbon in ribbons]
-            self.lines(np.concatenate(rings), scaled(colour, tone, tone, tone), 0.03)
-
-    def _fixed(self, points: np.ndarray) -> np.ndarray:
-        scale = self.unit * 16
-        return np.rint(points * scale + (-LEFT * scale - 8, -TOP * scale - 8)).astype(np.int32)
+def _comb(
+    sheet: Sheet,
+    ribbons: list[hair.Ribbon],
+    colour: Colour,
+    wave: float,
+    rng: np.random.Generator,
+) -> None:
+    """Fill ribbons and draw their strands."""
+    for ribbon in ribbons:
+        # strands alone make the hairline, so that it frays
+        inner = ribbon.inner + (0.16 if ribbon.across else 0) * (ribbon.outer - ribbon.inner)
+        edge = np.concatenate([inner, ribbon.outer[::-1]])
+        sheet.fill(edge[None], scaled(colour, 0.72, 0.72, 0.72))
+    width = max(0.016, 1 / sheet.unit)  # a thinner strand would let the head show
+    for ribbon in ribbons:
+        strands = hair.strands(ribbon, wave, rng)
+        tones = rng.choice(len(_TONES), len(strands), p=_TONE_ODDS)
+        for i, tone in enumerate(_TONES):
+            sheet.stroke(strands[tones == i], scaled(colour, tone, tone, tone), width)
 
 
-def _opaque(colour: Colour) -> tuple[float, float, float, float]:
-    r, g, b = (min(max(c, 0.0), 255.0) for c in colour)
-    return r, g, b, 255.0
+def _curl(
+    sheet: Sheet, ribbons: list[hair.Ribbon], colour: Colour, rng: np.random.Generator
+) -> None:
+    """Fill ribbons and cover them with curls."""
+    for ribbon in ribbons:
+        edge = np.concatenate([ribbon.inner, ribbon.outer[::-1]])
+        sheet.fill(edge[None], scaled(colour, 0.7, 0.7, 0.7))
+    for tone in (0.6, 0.85, 1.05, 1.3, 0.75):
+        rings = [hair.curls(ribbon, 28, rng) for ribbon in ribbons]
+        sheet.stroke(np.concatenate(rings), scaled(colour, tone, tone, tone), 0.03)
 
 
 @lru_cache(maxsize=8)
@@ -175,25 +167,25 @@ def _complexion(canvas: Canvas, person: Identity) -> None:
         canvas.fill(ellipses(dots, 0.012, 0.012), scaled(skin, 0.78, 0.66, 0.58), 0.5)
 
 
-def _body(sheet: _Sheet, person: Identity, clothing: Colour) -> None:
+def _body(sheet: Sheet, person: Identity, clothing: Colour) -> None:
     w, neck, skin = person.face_half_width, _neck(person), person.skin
     half = open_spline(
         np.array([(neck, 0.7), (neck, 1.5), (neck + 0.05, 1.8), (neck + 0.35, 2.3)]), 5
     )
-    sheet.fill(np.concatenate([half, half[::-1] * (-1, 1)]), scaled(skin, 0.90, 0.85, 0.83))
-    shirt = [(neck + 0.02, 1.86), (neck + 0.30, 1.96), (1.25, 2.06), (1.75, 2.35)]
-    half = open_spline(np.array(shirt), 5)
+    sheet.fill(np.concatenate([half, half[::-1] * (-1, 1)])[None], scaled(skin, 0.90, 0.85, 0.83))
+    edge = [(neck + 0.02, 1.86), (neck + 0.30, 1.96), (1.25, 2.06), (1.75, 2.35)]
+    half = open_spline(np.array(edge), 5)
     collar = open_spline(np.array([(-neck - 0.02, 1.86), (0.0, 2.08), (neck + 0.02, 1.86)]), 6)
-    sheet.fill(np.concatenate([collar[:-1], half, half[::-1] * (-1, 1)]), clothing)
-    sheet.lines(collar[None] + (0, 0.03), scaled(clothing, 0.78, 0.78, 0.78), 0.02)
+    shirt = np.concatenate([collar[:-1], half, half[::-1] * (-1, 1)])
+    sheet.fill(shirt[None], clothing)
+    sheet.stroke(collar[None] + (0, 0.03), scaled(clothing, 0.78, 0.78, 0.78), 0.02)
     if person.hair_style in hair.LONG:
         return  # hair hides the ears
     rim = [(0.93 * w, -0.16), (1.06 * w, -0.20), (1.115 * w, -0.06), (1.08 * w, 0.22)]
     ear = closed_spline(np.array([*rim, (1.00 * w, 0.40), (0.93 * w, 0.36)]), 5)
     hollow = (ear - (w, 0.06)) * (0.45, 0.55) + (1.035 * w, 0.06)
-    for side in (-1, 1):
-        sheet.fill(ear * (side, 1), scaled(skin, 0.90, 0.82, 0.79))
-        sheet.fill(hollow * (side, 1), scaled(skin, 0.76, 0.64, 0.60))
+    sheet.fill(ear * BOTH, scaled(skin, 0.90, 0.82, 0.79))
+    sheet.fill(hollow * BOTH, scaled(skin, 0.76, 0.64, 0.60))
 
 
 def _neck(person: Identity) -> float:
@@ -207,11 +199,10 @@ def _shadows(planes: np.ndarray, alpha: np.ndarray, person: Identity, clothing: 
     jaw = ellipses([(0, person.chin_y - 0.30)], 0.78, 0.52)
     column = np.array([(neck - 0.10, 0.8), (neck + 0.2, 0.8), (neck + 0.2, 1.9), (neck, 1.9)])
     shoulder = np.array([(1.25, 2.0), (2.1, 2.0), (2.1, 2.3), (1.1, 2.3)])
-    sides = np.array([[(-1, 1)], [(1, 1)]])
     for shapes, colour, opacity, blur in (
         (jaw, dark, 0.60, 0.10),
-        (column * sides, dark, 0.45, 0.09),
-        (shoulder * sides, scaled(clothing, 0.62, 0.62, 0.62), 0.6, 0.12),
+        (column * BOTH, dark, 0.45, 0.09),
+        (shoulder * BOTH, scaled(clothing, 0.62, 0.62, 0.62), 0.6, 0.12),
     ):
         where, coverage = canvas.mask(shapes, blur)
         box = planes[:, where[0], where[1]]
@@ -219,7 +210,7 @@ def _shadows(planes: np.ndarray, alpha: np.ndarray, person: Identity, clothing: 
         box += weight * (alpha[where] * planes_of(colour, len(planes)) - box)
 
 
-def _glasses(sheet: _Sheet, person: Identity) -> None:
+def _glasses(sheet: Sheet, person: Identity) -> None:
     dark = person.glasses == "dark"
     colour, width = ((36.0, 30.0, 30.0), 0.04) if dark else ((112.0, 100.0, 86.0), 0.024)
     ex = person.eye_x
@@ -231,6 +222,6 @@ def _glasses(sheet: _Sheet, person: Identity) -> None:
     rim = np.stack([x, y], axis=-1)
     outer, edge = ex + 0.35, person.face_half_width
     arm = np.array([(outer, -0.04), (edge + 0.02, -0.08)])
-    sheet.lines(rim * [[(-1, 1)], [(1, 1)]] + [[(-ex - 0.02, 0)], [(ex + 0.02, 0)]], colour, width)
-    sheet.lines(np.array([[(-ex + 0.31, -0.02), (0.0, -0.06), (ex - 0.31, -0.02)]]), colour, width)
-    sheet.lines(np.stack([arm, arm * (-1, 1)]), colour, width)
+    sheet.stroke(rim * BOTH + [[(-ex - 0.02, 0)], [(ex + 0.02, 0)]], colour, width)
+    sheet.stroke(np.array([[(-ex + 0.31, -0.02), (0.0, -0.06), (ex - 0.31, -0.02)]]), colour, width)
+    sheet.stroke(arm * BOTH, colour, width)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from .canvas import EXTENT, LEFT, TOP
+from .canvas import EXTENT, LEFT, TOP, blurred
 from .expression import ActionUnits
 from .geometry import Geometry, by_number
 from .identity import Identity
@@ -24,7 +24,6 @@ COLUMNS = slice(16, 80)
 WINDOW_LEFT = LEFT + COLUMNS.start * CELL
 WINDOW_TOP = TOP + ROWS.start * CELL
 _X = (LEFT + (np.arange(GRID) + 0.5) * CELL)[COLUMNS].astype(np.float32)
-_SMOOTH = np.hanning(15)[1:-1] / np.hanning(15).sum()
 _Y = (TOP + (np.arange(GRID) + 0.5) * CELL)[ROWS].astype(np.float32)
 
 
@@ -106,15 +105,14 @@ def _creases(person: Identity, face: Geometry, a: list[float]) -> np.ndarray:
     """Folds of the skin, drawn as lines on the grid and softened."""
     nl, nw, ex = face.nose_tip_y, face.nose_half_width, person.eye_x
     age = person.age
-    corner_x = float(np.abs(face.corners[:, 0]).mean())
-    corner_y = float(face.corners[:, 1].mean())
+    corner_x, corner_y = face.mouth_half_width, sum(face.corners[:, 1].tolist()) / 2
     bow = 0.10 + 0.04 * a[12]
     fold = 0.22 * person.nasolabial + 0.75 * max(a[12], 0.9 * a[9], 0.6 * a[10])
     fold += 0.15 * a[15] + 0.2 * a[20]
     bag = 0.45 * a[6] + 0.3 * a[7] + 0.35 * age + 0.2 * a[9]
     droop = 0.5 * max(a[15], 0.6 * a[17]) + 0.25 * max(0.0, age - 0.5)
-    inner_x = float(np.abs(face.brows[:, 0, 0]).mean())
-    inner_y = float(face.brows[:, 0, 1].mean())
+    (left_x, left_y), (right_x, right_y) = face.brows[:, 0].tolist()
+    inner_x, inner_y = (right_x - left_x) / 2, (left_y + right_y) / 2
     # strength and three points, all on the right half; the left is their mirror image
     nasolabial = (0.5 * (nw + corner_x) + bow, 0.45 * nl + 0.55 * corner_y - 0.05)
     lines = [
@@ -174,8 +172,10 @@ def _skull(face: Geometry) -> np.ndarray:
     width = np.interp(_Y, np.maximum.accumulate(right[:, 1]), right[:, 0])
     # a face turns away later than its outline narrows: widen the ends, then smooth
     width = np.maximum(width, 0.62) + 0.13
-    width = np.convolve(np.pad(width, 6, mode="edge"), _SMOOTH, mode="valid").astype(np.float32)
-    across = (_X / width[:, None]) ** 2
+    column = width.astype(np.float32)[:, None]
+    column = cv2.GaussianBlur(column, (1, 13), 2.6, borderType=cv2.BORDER_REPLICATE)
+    across = _X / column
+    across *= across
     down = ((_Y - 0.05) / (chin + 0.24)) ** 2
     rest = 1 - across - down[:, None]
     # beyond the horizon the surface keeps falling: a flat rim would catch the light
@@ -200,7 +200,7 @@ def shade(
     length = 1 / np.sqrt(1 + zx * zx + zy * zy)
     lambert = np.maximum((lz - lx * zx - ly * zy) * length, 0)
     h = surface.height
-    hollow = h - cv2.GaussianBlur(h, (17, 17), 3.2)  # stands in for ambient occlusion
+    hollow = h - blurred(h, 3.2)  # stands in for ambient occlusion
     out = light.ambient + light.diffuse * lambert + 1.3 * hollow - 0.20 * surface.crease
     out += _shadows(person, face)
     # Blinn: half-way vector between the lamp and the viewer

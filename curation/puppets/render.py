@@ -147,12 +147,11 @@ def render(
     )
     person = identity(style, subject, seed)
     shot = [*person.key, session, list(PROTOTYPES).index(emotion)]
-    # Two streams, so that difficulty changes the expression and not the scene.
-    scene_rng = np.random.default_rng([41, *shot])
-    units = action_units(emotion, person, difficulty, np.random.default_rng([43, *shot]))
-    look = _LOOKS[style]
+    rng, look = np.random.default_rng([41, *shot]), _LOOKS[style]
+    scene = _scene(look, rng)  # drawn first: difficulty changes the expression alone
+    units = action_units(emotion, person, difficulty, rng)
     units = {unit: value * look.intensity for unit, value in units.items()}
-    return _photograph(style, person, units, _scene(look, scene_rng), size, scene_rng)
+    return _photograph(style, person, units, scene, size, rng)
 
 
 def render_action_units(
@@ -276,8 +275,9 @@ def _photograph(
     surface = relief(person, face, units)
     _illuminate(skin, exposure, *shade(person, face, surface, scene.light))
 
-    picture = scene.wall * fixed.wall
-    picture += fixed.picture
+    flat = (-1, pixels)
+    picture = cv2.scaleAdd(fixed.wall.reshape(flat), scene.wall, fixed.picture.reshape(flat))
+    picture = picture.reshape(fixed.picture.shape)
     rows, columns = window(pixels)
     where, outline = canvas.mask(face.outline[None], 0.012)
     seen = (slice(None), *where)
@@ -293,8 +293,14 @@ def _photograph(
     if factor > 1:
         posed = [cv2.resize(p, (size, size), interpolation=cv2.INTER_AREA) for p in posed]
     # the side that the lamp stands on is brighter, wall and clothes too
-    ramp = 1 + 0.06 * scene.light.direction[0] * np.linspace(-1, 1, size, dtype=np.float32)
+    ramp = 1 + 0.06 * scene.light.direction[0] * _across(size)
     return _develop(look, [plane * ramp for plane in posed], rng)
+
+
+@lru_cache(maxsize=2)
+def _across(size: int) -> np.ndarray:
+    """From -1 at the left edge of a picture to 1 at the right."""
+    return np.linspace(-1, 1, size, dtype=np.float32)
 
 
 def _illuminate(
@@ -313,36 +319,35 @@ def _illuminate(
     skin += highlight
 
 
-@lru_cache(maxsize=2)
-def _axes(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Canonical coordinates of the cell centres of a `count`² grid over the canvas."""
-    steps = (np.arange(count, dtype=np.float32) + 0.5) * np.float32(EXTENT / count)
-    x, y = np.meshgrid(steps + np.float32(LEFT), steps + np.float32(TOP))
-    return x, y
+@lru_cache(maxsize=1)
+def _head() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Canonical x (1, n) and y (n, 1) of the cells of the pose grid, and the dome of a head."""
+    steps = (np.arange(_POSE_GRID, dtype=np.float32) + 0.5) * np.float32(EXTENT / _POSE_GRID)
+    x, y = (steps + np.float32(LEFT))[None, :], (steps + np.float32(TOP))[:, None]
+    return x, y, np.maximum(1 - (x / 1.25) ** 2 - ((y - 0.05) / 1.85) ** 2, 0)
 
 
 def _pose(surface: Relief, scene: _Scene, drawn: int, pixels: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the inverse map: for every output pixel, where on the canvas to look."""
-    x, y = _axes(_POSE_GRID)
-    dome = 1 - (x / 1.25) ** 2 - ((y - 0.05) / 1.85) ** 2
-    dome = np.maximum(dome, 0)
+    x, y, dome = _head()
     height = np.zeros((GRID, GRID), np.float32)
     height[ROWS, COLUMNS] = surface.height
     height = cv2.resize(height, (_POSE_GRID, _POSE_GRID), interpolation=cv2.INTER_AREA)
     height = 0.80 * dome + 0.9 * height * np.minimum(1, 3 * dome)
     cos, sin = math.cos(scene.roll) / scene.zoom, math.sin(scene.roll) / scene.zoom
     u, v = x - scene.shift[0], y - 0.1 - scene.shift[1]
-    x0 = (cos * u + sin * v) / math.cos(scene.yaw)
-    y0 = cos * v - sin * u + 0.1
-    turn, nod = math.sin(scene.yaw), math.sin(scene.pitch)
+    # in cells of the grid from here on
     cells = _POSE_GRID / EXTENT
+    x0 = (cos * u + sin * v) * (cells / math.cos(scene.yaw)) - (LEFT * cells + 0.5)
+    y0 = (cos * v - sin * u) * cells + ((0.1 - TOP) * cells - 0.5)
+    turn, nod = cells * math.sin(scene.yaw), cells * math.sin(scene.pitch)
     sx, sy = x0, y0
-    for _ in range(3):  # the height that an output pixel sees depends on where it looks
-        z = cv2.remap(height, (sx - LEFT) * cells - 0.5, (sy - TOP) * cells - 0.5, cv2.INTER_LINEAR)
+    for _ in range(2):  # the height that an output pixel sees depends on where it looks
+        z = cv2.remap(height, sx, sy, cv2.INTER_LINEAR)
         sx, sy = x0 + z * turn, y0 + z * nod
-    unit = pixels / EXTENT
-    across = cv2.resize((sx - LEFT) * unit - 0.5, (drawn, drawn))
-    down = cv2.resize((sy - TOP) * unit - 0.5, (drawn, drawn))
+    scale = pixels / _POSE_GRID
+    across = cv2.resize(sx * scale + (0.5 * scale - 0.5), (drawn, drawn))
+    down = cv2.resize(sy * scale + (0.5 * scale - 0.5), (drawn, drawn))
     return across, down
 
 
@@ -353,15 +358,16 @@ def _develop(look: _Look, planes: list[np.ndarray], rng: np.random.Generator) ->
     gamma, contrast = rng.uniform(*look.gamma), np.float32(rng.uniform(*look.contrast))
     mean = rng.uniform(124, 142)
     # the sum of two even draws is close enough to a normal one, and five times as fast
-    grain = rng.integers(0, 256, (2, size, size), np.uint8).sum(axis=0, dtype=np.float32)
-    grain = (grain - 255) * np.float32(look.noise / 104.5) + np.float32(0.5)
+    first, second = rng.integers(0, 256, (2, size, size), np.uint8)
+    strength = look.noise / 104.5
+    grain = cv2.addWeighted(first, strength, second, strength, -255 * strength, dtype=cv2.CV_32F)
     photograph = []
     for plane in planes:
         if sigma > 0.2:
             plane = cv2.GaussianBlur(plane, (0, 0), sigma)
         if not look.colour:
-            plane = 255 * (np.maximum(plane, 0) / 255) ** np.float32(gamma)
+            plane = 255 * cv2.pow(np.maximum(plane, 0) * np.float32(1 / 255), gamma)
             middle = plane.mean() if look.steady else 128
             plane = (plane - middle) * contrast + np.float32(mean if look.steady else 128)
-        photograph.append(np.clip(plane + grain, 0, 255).astype(np.uint8))
+        photograph.append(cv2.add(plane, grain, dtype=cv2.CV_8U))
     return cv2.merge(photograph * (3 // len(photograph)))
