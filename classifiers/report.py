@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from classifiers.report_parts import evidence, pictures
 from classifiers.report_parts.benchmark import benchmark_section, points
 from classifiers.report_parts.fidelity import fidelity_section, read_metrics
-from curation.corpus import Corpus, label_code
+from curation.corpus import Corpus
 
 logger = logging.getLogger(__name__)
 
@@ -92,12 +92,12 @@ def report(
     Raises:
         ValueError: If an emotion is unknown or a folder lacks what it should hold.
     """
-    for emotion in emotions:
-        label_code("emotion", emotion)
     corpora, selected = _listed(corpus), _listed(synthetic)
     judges, networks, benches = _listed(classifier), _listed(gans), _listed(results)
     if not corpora or not selected:
         raise ValueError("report needs at least one corpus and one synthetic folder")
+    for folder in corpora:
+        Corpus(folder).check_emotions(emotions)
     faces = evidence.synthetic_faces(selected)
     metrics = read_metrics(_listed(scored) or selected)
     gates = {

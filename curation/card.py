@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from datasets import DatasetInfo, SplitDict, SplitInfo
+from datasets import DatasetInfo, Features, SplitDict, SplitInfo
 from datasets.info import DatasetInfosDict
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard, DatasetCardData
@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image, ImageDraw, ImageFont
 
 import datasets_cards
-from curation.corpus import FEATURES, LABELS, Corpus, decode_png
+from curation.corpus import Corpus, decode_png
 from curation.lineage import Record
 from curation.recipes import RECIPES
 
@@ -40,10 +40,19 @@ COLUMNS = {
     "subject": "the person; null for a synthetic face",
     "session": "recording session, where the database knows one",
     "pose": "head pose, where the database knows one",
+    "sex": "as the database states it",
+    "valence": "unpleasant (-1) to pleasant (1), where the database knows it",
+    "arousal": "calm (-1) to excited (1), where the database knows it",
     "source": "where the picture lies in its database",
     "split": "by person, decided before any augmentation",
     "origin": "real, geometric (a copy) or gan",
     "parent": "id of the real face that a geometric copy was made from",
+    "detector_score": "the face detector's own confidence, where it has one",
+    "face_px": "side of the detected face in the original, pixels",
+    "sharpness": "sharpness of the standardised face; small is blurred",
+    "exposure": "mean luminance of the standardised face, 0 to 1",
+    "angle_deg": "in-plane angle of the eye line before alignment, degrees",
+    "landmark_error": "distance of the landmarks from the template, in inter-eye distances",
     "generator": "hash of the generator checkpoint",
     "seed": "latent seed: with generator and truncation the picture can be drawn again",
     "truncation": "truncation of the latent, 1 = none",
@@ -155,20 +164,24 @@ def render(
         name=name,
         key=name.replace("-", "_"),
         emotions=list(emotions),
-        label_names=LABELS["emotion"].names,
+        label_names=sources[0].emotions,
         rows=_config_rows(sources, masks, emotions),
         descriptions=DESCRIPTIONS,
         example="gan" if "gan" in facts["configs"] else next(iter(facts["configs"])),
         gates=gates,
         reasons=sorted({reason for row in gates for reason in row["rejected"]}),
         licences=licences,
-        columns={column: COLUMNS.get(column, "") for column in FEATURES},
+        columns={column: COLUMNS.get(column, "") for column in sources[0].features},
         generators=generators,
         one_each=len({row["generator"] for row in generators}) == len(generators) > 1,
         stages=_stages(records),
         **{key: facts[key] for key in ("configs", "redistributable", "made", "kept", "rejected")},
     )
-    return str(DatasetCard(f"---\n{_header(title, sizes, folder, facts, licences)}\n---\n{body}"))
+    return str(
+        DatasetCard(
+            f"---\n{_header(title, sizes, folder, facts, licences, sources[0].features)}\n---\n{body}"
+        )
+    )
 
 
 def _header(
@@ -177,6 +190,7 @@ def _header(
     folder: Path,
     facts: Mapping[str, Any],
     licences: Mapping[str, "Licence"],
+    features: Features,
 ) -> str:
     hub_licences = {licence.hub_licence for licence in licences.values()}
     licence = hub_licences.pop() if len(hub_licences) == 1 else "other"
@@ -194,7 +208,7 @@ def _header(
     for recipe, splits in facts["configs"].items():
         entries = {split: sizes[recipe, split] for split in splits}
         info = DatasetInfo(
-            features=FEATURES,
+            features=features,
             splits=SplitDict(
                 {
                     split: SplitInfo(split, num_bytes=size, num_examples=rows)

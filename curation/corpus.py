@@ -1,7 +1,8 @@
 """The corpus: labelled faces with provenance, as Parquet shards that Hugging Face reads.
 
-A corpus is a folder of ``shard-00000.parquet`` files with one fixed schema (`FEATURES`).
-Stages read corpora and write new ones; nobody edits a corpus in place.
+A corpus is a folder of ``shard-00000.parquet`` files with one schema (`features`), whose only
+freedom is the names and the order of the emotions. Stages read corpora and write new ones; nobody
+edits a corpus in place.
 """
 
 import hashlib
@@ -22,35 +23,53 @@ EMOTIONS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 SPLITS = ("train", "validation", "test")
 ORIGINS = ("real", "geometric", "gan", "imported")
 
-FEATURES = Features(
-    {
-        "id": Value("string"),
-        "image": Image(),
-        "emotion": ClassLabel(names=list(EMOTIONS)),
-        "database": Value("string"),
-        "subject": Value("string"),
-        "session": Value("string"),
-        "pose": Value("string"),
-        "source": Value("string"),
-        "split": ClassLabel(names=list(SPLITS)),
-        "origin": ClassLabel(names=list(ORIGINS)),
-        "parent": Value("string"),
-        "generator": Value("string"),
-        "seed": Value("int64"),
-        "truncation": Value("float32"),
-        "predicted": ClassLabel(names=list(EMOTIONS)),
-        "agreement": Value("float32"),
-        "confidence": Value("float32"),
-        "nearest_id": Value("string"),
-        "nearest_distance": Value("float32"),
-        "duplicate_of": Value("string"),
-        "keep": Value("bool"),
-        "reason": Value("string"),
-    }
+QUALITY = (
+    "detector_score",
+    "face_px",
+    "sharpness",
+    "exposure",
+    "angle_deg",
+    "landmark_error",
 )
+
+
+def features(emotions: Sequence[str] = EMOTIONS) -> Features:
+    """Return the schema of a corpus whose labels are these emotions, in this order."""
+    return Features(
+        {
+            "id": Value("string"),
+            "image": Image(),
+            "emotion": ClassLabel(names=list(emotions)),
+            "database": Value("string"),
+            "subject": Value("string"),
+            "session": Value("string"),
+            "pose": Value("string"),
+            "sex": Value("string"),
+            "valence": Value("float32"),
+            "arousal": Value("float32"),
+            "source": Value("string"),
+            "split": ClassLabel(names=list(SPLITS)),
+            "origin": ClassLabel(names=list(ORIGINS)),
+            "parent": Value("string"),
+            **{column: Value("float32") for column in QUALITY},
+            "generator": Value("string"),
+            "seed": Value("int64"),
+            "truncation": Value("float32"),
+            "predicted": ClassLabel(names=list(emotions)),
+            "agreement": Value("float32"),
+            "confidence": Value("float32"),
+            "nearest_id": Value("string"),
+            "nearest_distance": Value("float32"),
+            "duplicate_of": Value("string"),
+            "keep": Value("bool"),
+            "reason": Value("string"),
+        }
+    )
+
+
+COLUMNS = tuple(features())
 REQUIRED = ("image", "emotion", "split", "origin")
-LABELS = {name: feature for name, feature in FEATURES.items() if isinstance(feature, ClassLabel)}
-FACTS = [name for name in FEATURES if name != "image"]
+FACTS = [name for name in COLUMNS if name != "image"]
 SHARD_ROWS = 5000
 
 
@@ -93,7 +112,9 @@ def _require_rgb(image: np.ndarray) -> None:
         )
 
 
-def write_corpus(rows: Iterable[Mapping[str, Any]], out: Path) -> int:
+def write_corpus(
+    rows: Iterable[Mapping[str, Any]], out: Path, emotions: Sequence[str] = EMOTIONS
+) -> int:
     """Write rows as Parquet shards, a few thousand rows in memory at a time.
 
     Args:
@@ -101,6 +122,7 @@ def write_corpus(rows: Iterable[Mapping[str, Any]], out: Path) -> int:
             row read from another corpus), ``emotion``, ``split`` and ``origin`` (by name).
             Missing columns become null; ``id`` is computed from the pixels where absent.
         out: An existing folder without shards.
+        emotions: Names of the labels, in order; a stage passes on those of the corpus it reads.
 
     Returns:
         The number of rows written.
@@ -109,29 +131,35 @@ def write_corpus(rows: Iterable[Mapping[str, Any]], out: Path) -> int:
         ValueError: If a row has a column that the schema does not know, an unknown label, or
             lacks one of the four columns above.
     """
+    schema = features(emotions)
+    names = _names(schema)
     total = 0
     batch: list[dict[str, Any]] = []
     shard = 0
     for row in rows:
-        batch.append(_storable(row))
+        batch.append(_storable(row, names))
         if len(batch) == SHARD_ROWS:
-            _write_shard(batch, out, shard)
+            _write_shard(batch, out, shard, schema)
             total, shard, batch = total + len(batch), shard + 1, []
     if batch or shard == 0:
-        _write_shard(batch, out, shard)
+        _write_shard(batch, out, shard, schema)
     return total + len(batch)
 
 
-def _storable(row: Mapping[str, Any]) -> dict[str, Any]:
-    if unknown := row.keys() - FEATURES.keys():
-        raise ValueError(f"a corpus has no column {sorted(unknown)}; it has {list(FEATURES)}")
+def _names(schema: Features) -> dict[str, list[str]]:
+    return {name: kind.names for name, kind in schema.items() if isinstance(kind, ClassLabel)}
+
+
+def _storable(row: Mapping[str, Any], names: Mapping[str, list[str]]) -> dict[str, Any]:
+    if unknown := row.keys() - set(COLUMNS):
+        raise ValueError(f"a corpus has no column {sorted(unknown)}; it has {list(COLUMNS)}")
     if missing := [name for name in REQUIRED if row.get(name) is None]:
         raise ValueError(f"a row of a corpus needs {', '.join(missing)}; it has {list(row)}")
-    stored: dict[str, Any] = dict.fromkeys(FEATURES)
+    stored: dict[str, Any] = dict.fromkeys(COLUMNS)
     stored.update(row)
-    for name, feature in LABELS.items():
-        if stored[name] is not None:
-            stored[name] = label_code(name, stored[name], feature)
+    for column, known in names.items():
+        if stored[column] is not None:
+            stored[column] = label_code(column, stored[column], known)
     picture = row["image"]
     if isinstance(picture, np.ndarray):
         stored["id"] = row.get("id") or content_id(picture)
@@ -142,17 +170,16 @@ def _storable(row: Mapping[str, Any]) -> dict[str, Any]:
     return stored
 
 
-def label_code(column: str, name: str, feature: ClassLabel | None = None) -> int:
-    """Return the integer of a label name, or raise a ValueError that lists the names."""
-    names = (feature or LABELS[column]).names
+def label_code(column: str, name: str, names: Sequence[str]) -> int:
+    """Return the place of a label among its names, or raise a ValueError that lists them."""
     if name not in names:
         raise ValueError(f"{column} {name!r} is unknown; it is one of {', '.join(names)}")
     return names.index(name)
 
 
-def _write_shard(batch: list[dict[str, Any]], out: Path, shard: int) -> None:
+def _write_shard(batch: list[dict[str, Any]], out: Path, shard: int, schema: Features) -> None:
     # the feature types travel in the schema's metadata, so load_dataset sees Image and ClassLabel
-    table = pa.Table.from_pylist(batch, schema=FEATURES.arrow_schema)
+    table = pa.Table.from_pylist(batch, schema=schema.arrow_schema)
     pq.write_table(table, out / f"shard-{shard:05d}.parquet", row_group_size=500)
 
 
@@ -172,16 +199,30 @@ class Corpus:
         return sorted(self.path.glob("shard-*.parquet"))
 
     @cached_property
+    def features(self) -> Features:
+        """The schema, with this corpus's emotions."""
+        return Features.from_arrow_schema(pq.read_schema(self.shards[0]))
+
+    @property
+    def emotions(self) -> list[str]:
+        """Names of the labels, in order."""
+        return _names(self.features)["emotion"]
+
+    def check_emotions(self, emotions: Sequence[str]) -> None:
+        """Raise a ValueError that lists the corpus's labels unless each emotion is one of them."""
+        for emotion in emotions:
+            label_code("emotion", emotion, self.emotions)
+
+    @cached_property
     def facts(self) -> pd.DataFrame:
         """All columns but ``image``, one line a row, class labels by name."""
         tables = [pq.read_table(shard, columns=FACTS) for shard in self.shards]
         # nullable types, so that a 64-bit seed beside nulls keeps all its digits
         nullable = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
         frame = pa.concat_tables(tables).to_pandas(types_mapper=nullable.get)
-        for name, feature in LABELS.items():
-            names = dict(enumerate(feature.names))
-            frame[name] = frame[name].map(names).astype(object)
-            frame[name] = frame[name].where(frame[name].notna(), None)
+        for column, names in _names(self.features).items():
+            frame[column] = frame[column].map(dict(enumerate(names))).astype(object)
+            frame[column] = frame[column].where(frame[column].notna(), None)
         return frame
 
     def __len__(self) -> int:
@@ -201,14 +242,15 @@ class Corpus:
             raise ValueError(
                 f"{len(mask)} booleans cannot choose among the {len(self)} rows of {self.path}"
             )
+        labels = _names(self.features)
         index = 0
         for shard in self.shards:
             for batch in pq.ParquetFile(shard).iter_batches(batch_size=500):
                 for row in batch.to_pylist():
                     if mask is None or mask[index]:
-                        for name, feature in LABELS.items():
-                            if row[name] is not None:
-                                row[name] = feature.names[row[name]]
+                        for column, names in labels.items():
+                            if row[column] is not None:
+                                row[column] = names[row[column]]
                         row["image"] = row["image"]["bytes"]
                         yield row
                     index += 1
@@ -231,9 +273,9 @@ class Corpus:
 
     def require_emotions(self, emotions: Sequence[str], *, minimum: int = 1, key: str = "") -> None:
         """Raise a ValueError unless every emotion has at least ``minimum`` training pictures."""
+        self.check_emotions(emotions)
         counts = self.facts.query("split == 'train'")["emotion"].value_counts()
         for emotion in emotions:
-            label_code("emotion", emotion)
             if (found := int(counts.get(emotion, 0))) < minimum:
                 hint = f" ({key})" if key else ""
                 raise ValueError(

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from curation.artifact import read_json, write_json
-from curation.corpus import EMOTIONS, Corpus, label_code, write_corpus
+from curation.corpus import Corpus, write_corpus
 from curation.duplicates import calibrate, describe, nearest
 from curation.duplicates import repeats as find_repeats
 from curation.features import ClassifierFeatures, Extractor, FeaturePredictor
@@ -141,7 +141,7 @@ def score(
         ],
     }
     write_json(out / METRICS, metrics)
-    write_corpus(_updated(made, scores), out)
+    write_corpus(_updated(made, scores), out, made.emotions)
     overall = agreement[-1]
     found = {
         "copies": int((scores["nearest_distance"] < calibration.threshold).sum()),
@@ -213,14 +213,14 @@ def select(
     if repeats:
         reasons = _with_repeats(rows, reasons)
     keep = [reason is None for reason in reasons]
-    write_corpus(_updated(corpus, {"keep": keep, "reason": reasons}), out)
+    write_corpus(_updated(corpus, {"keep": keep, "reason": reasons}), out, corpus.emotions)
 
     named = _column(corpus, "emotion")
     result = {
         **_counted(reasons),
         "emotions": {
             emotion: _counted([reasons[place] for place in np.flatnonzero(named == emotion)])
-            for emotion in EMOTIONS
+            for emotion in corpus.emotions
             if emotion in named
         },
     }
@@ -245,8 +245,7 @@ def _column(corpus: Corpus, name: str) -> np.ndarray:
 
 
 def _require_judgeable(made: Corpus, emotions: Sequence[str]) -> None:
-    for emotion in emotions:
-        label_code("emotion", emotion)
+    made.check_emotions(emotions)
     if foreign := [origin for origin in _column(made, "origin") if origin not in _SYNTHETIC]:
         raise ValueError(
             f"{made.path} holds {len(foreign)} rows of origin {foreign[0]}; "

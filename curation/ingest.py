@@ -5,19 +5,41 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from curation.corpus import EMOTIONS, content_id, label_code, write_corpus
+from curation.corpus import EMOTIONS, content_id, encode_png, write_corpus
+from curation.parallel import ordered_map
 from curation.progress import track
 from curation.skipped import Skipped
 
 log = logging.getLogger(__name__)
 
-Adapter = Callable[[], Iterable[Mapping[str, Any]]]
 MAX_PIXELS = 100_000_000
+
+
+class Database(Protocol):
+    """A database of labelled faces; one adapter a file in `curation.databases`."""
+
+    @property
+    def expected(self) -> Mapping[str, int]:
+        """Label → pictures that the complete database has; empty where nobody knows."""
+        ...
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield one row a picture.
+
+        ``image`` is a path, a picture (H, W, 3) uint8 RGB, or a picklable function that returns
+        one; ``emotion`` the label as the database has it, in our spelling; ``database`` its short
+        name; ``source`` where the picture lies in it. ``subject`` (``kdef/AF01``), ``session``,
+        ``pose``, ``sex``, ``split``, ``valence`` and ``arousal`` where they are known. A picture
+        that the complete database has is yielded even if it is not there, so that it is named. A
+        row with ``problem`` (a reason, and maybe a ``detail``) instead of a picture is listed as
+        skipped.
+        """
+        ...
 
 
 class UnreadableImageError(Exception):
@@ -62,78 +84,110 @@ def _as_rgb(picture: Image.Image) -> np.ndarray:
 
 def ingest(
     *,
-    database: Adapter,
+    database: Database,
     split: Callable[[Iterable[str]], Mapping[str, str]],
     out: Path,
     emotions: Sequence[str] = EMOTIONS,
-    test_databases: Mapping[str, Adapter] | None = None,
+    mapping: Mapping[str, str] | None = None,
+    own_split: bool = True,
+    forget: Sequence[str] = (),
+    test_databases: Mapping[str, Database] | None = None,
+    workers: int = 1,
 ) -> dict[str, Any]:
     """Read databases into one corpus.
 
     Args:
-        database: Yields the rows of the training database. ``image`` is a path, a picture
-            (H, W, 3) uint8 RGB or a function that draws one; ``subject`` a name or None.
-        split: Subjects → split of each, before anything is augmented. A split that the
-            database itself states wins. Without a subject, a picture counts as its own person.
+        database: The training database.
+        split: Subjects → split of each, before anything is augmented. Without a subject, a
+            picture counts as its own person.
         out: Empty folder to fill.
-        emotions: Emotions to keep; other pictures are skipped and counted.
+        emotions: Labels of the corpus, in order.
+        mapping: A database's label → emotion. Pictures of a label that is not in it, or leads to
+            none of `emotions`, are left out; None maps each emotion to itself.
+        own_split: Whether a split that the database states wins over `split`.
+        forget: Subjects (``kdef/AF01``) whose pictures are not taken in.
         test_databases: More databases; every row of these is a test row.
+        workers: Processes that decode pictures; changes nothing but the time.
 
     Returns:
-        Counts of rows by database and emotion, of subjects by split, of skipped by reason.
+        Counts of rows by database and emotion, of subjects by split, of skipped by reason; by
+        database and label, what the complete database has (``expected``) and what is short of it
+        (``missing``).
 
     Raises:
-        ValueError: If an emotion has no picture in a database, two databases have one name, or
-            the database states a split that has a subject on two sides.
+        ValueError: If an emotion has no picture in a database, no label is mapped to one,
+            two databases have one name, a subject to forget is unknown, or the database states a
+            split that has a subject on two sides.
     """
-    for emotion in emotions:
-        label_code("emotion", emotion)
-    listed = list(database())
+    if mapping is None:
+        mapping = {emotion: emotion for emotion in emotions}
+    if unreachable := [emotion for emotion in emotions if emotion not in mapping.values()]:
+        raise ValueError(
+            f"no label is mapped to emotion {unreachable[0]!r}; the mapping gives "
+            f"{', '.join(sorted({name for name in mapping.values() if name}))} (labels.mapping)"
+        )
+    skipped = Skipped()
+    expected: dict[str, Mapping[str, int]] = {}
+    listed = _listed(database, skipped, expected)
     assignment = split(_person(row) for row in listed)
-    rows: list[dict[str, Any]] = [
-        {**row, "split": row.get("split") or assignment[_person(row)]} for row in listed
+    rows = [
+        {**row, "split": (own_split and row.get("split")) or assignment[_person(row)]}
+        for row in listed
     ]
     _require_one_side(rows)
-    for key, adapter in (test_databases or {}).items():
-        added = [{**row, "split": "test"} for row in adapter()]
+    for key, other in (test_databases or {}).items():
+        added = [{**row, "split": "test"} for row in _listed(other, skipped, expected)]
         if same := {row["database"] for row in rows} & {row["database"] for row in added}:
             raise ValueError(
                 f"two databases are called {min(same)!r}, so that nothing could tell their rows "
                 f"apart; give one another name or style (test_databases.{key})"
             )
         rows += added
+    if strangers := set(forget) - {row.get("subject") for row in rows}:
+        raise ValueError(
+            f"there is no subject {min(strangers)!r} to forget; subjects are called like "
+            f"{next((row['subject'] for row in rows if row.get('subject')), 'nobody')!r} (forget)"
+        )
 
-    skipped = Skipped()
     counts: dict[str, Counter[str]] = {row["database"]: Counter() for row in rows}
+    labels: dict[str, Counter[str]] = {row["database"]: Counter() for row in rows}
     people: dict[str, set[tuple[str, str]]] = {}
+
+    def wanted() -> Iterator[dict[str, Any]]:
+        for row in rows:
+            label = row["emotion"]
+            emotion = mapping.get(label)
+            if row.get("subject") in forget:
+                skipped.add(row["source"], "subject to be forgotten", row["subject"])
+            elif emotion not in emotions:
+                labels[row["database"]][label] += 1
+                skipped.add(row["source"], "not one of the emotions wanted", label)
+            else:
+                yield {**row, "emotion": emotion, "label": label}
 
     def accepted() -> Iterator[dict[str, Any]]:
         seen: dict[str, str] = {}
-        for row in track(rows, label="ingest"):
-            source, emotion = row["source"], row["emotion"]
-            if emotion not in emotions:
-                skipped.add(source, "not one of the emotions wanted", emotion)
+        read = ordered_map(_read, wanted(), workers=workers)
+        for row in track(read, label="ingest", total=len(rows)):
+            source, label = row["source"], row.pop("label")
+            if problem := row.get("problem"):
+                skipped.add(source, problem)
                 continue
-            try:
-                image = _picture(row["image"])
-            except UnreadableImageError as error:
-                skipped.add(source, str(error))
+            labels[row["database"]][label] += 1
+            if row["id"] in seen:
+                skipped.add(source, "same pixels as another picture", seen[row["id"]])
                 continue
-            identity = content_id(image)
-            if identity in seen:
-                skipped.add(source, "same pixels as another picture", seen[identity])
-                continue
-            seen[identity] = source
-            counts[row["database"]][emotion] += 1
+            seen[row["id"]] = source
+            counts[row["database"]][row["emotion"]] += 1
             people.setdefault(row["split"], set()).add((row["database"], _person(row)))
-            yield {**row, "id": identity, "image": image, "origin": "real"}
+            yield row
 
-    total = write_corpus(accepted(), out)
+    total = write_corpus(accepted(), out, emotions)
     skipped.write(out)
     for name, found in counts.items():
-        if missing := [emotion for emotion in emotions if not found[emotion]]:
+        if absent := [emotion for emotion in emotions if not found[emotion]]:
             raise ValueError(
-                f"database {name!r} has no usable picture of {', '.join(missing)} "
+                f"database {name!r} has no usable picture of {', '.join(absent)} "
                 f"(skipped: {skipped.counts() or 'nothing'}); drop them from "
                 f"emotions=[{','.join(emotions)}] or look at what the folder holds"
             )
@@ -141,12 +195,64 @@ def ingest(
         "rows": total,
         "databases": {name: dict(sorted(found.items())) for name, found in counts.items()},
         "subjects": {name: len(found) for name, found in sorted(people.items())},
+        "expected": {name: dict(wants) for name, wants in expected.items() if wants},
+        "missing": {
+            name: short
+            for name, wants in expected.items()
+            if (short := _short(name, wants, labels[name], forget))
+        },
         "skipped": skipped.counts(),
     }
 
 
+def _listed(
+    database: Database, skipped: Skipped, expected: dict[str, Mapping[str, int]]
+) -> list[dict[str, Any]]:
+    """List a database's rows; what it cannot use is noted, and what it should hold."""
+    rows = []
+    for row in database.rows():
+        if problem := row.get("problem"):
+            skipped.add(row["source"], problem, row.get("detail", ""))
+        else:
+            rows.append(row)
+    if not rows:
+        raise ValueError(
+            f"{database!r} holds no labelled picture (skipped: {skipped.counts() or 'nothing'})"
+        )
+    expected[rows[0]["database"]] = database.expected
+    return rows
+
+
+def _read(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the row with its picture as PNG bytes and its id, or with a ``problem``."""
+    source: Path | np.ndarray | Callable[[], np.ndarray] = row["image"]
+    try:
+        if isinstance(source, Path):
+            image = read_image(source)
+        else:
+            image = source if isinstance(source, np.ndarray) else source()
+    except UnreadableImageError as error:
+        return {**row, "image": None, "problem": str(error)}
+    return {**row, "image": encode_png(image), "id": content_id(image), "origin": "real"}
+
+
+def _short(
+    name: str, expected: Mapping[str, int], found: Mapping[str, int], forgotten: Sequence[str]
+) -> dict[str, int]:
+    """Return label → how many pictures are missing (negative: too many), and say so."""
+    short = {
+        label: count - found[label] for label, count in expected.items() if count != found[label]
+    }
+    if short and not forgotten:
+        words = ", ".join(f"{found[label]} of {expected[label]} {label}" for label in sorted(short))
+        log.warning(
+            "%s is not as the complete database: %s; skipped.csv names what is missing", name, words
+        )
+    return short
+
+
 def _person(row: Mapping[str, Any]) -> str:
-    return row["subject"] or row["source"]
+    return row.get("subject") or row["source"]
 
 
 def _require_one_side(rows: Iterable[Mapping[str, Any]]) -> None:
@@ -156,12 +262,6 @@ def _require_one_side(rows: Iterable[Mapping[str, Any]]) -> None:
     if crossing := sorted(name for name, found in sides.items() if len(found) > 1):
         raise ValueError(
             f"the database's own split has {len(crossing)} subjects on two sides, the first "
-            f"{crossing[0]!r} in {' and '.join(sorted(sides[crossing[0]]))}; take the split "
-            "folders away, or the subjects if they are wrong (database.root)"
+            f"{crossing[0]!r} in {' and '.join(sorted(sides[crossing[0]]))}; split by subject "
+            "instead (protocol.own_split=false), or take the subjects away if they are wrong"
         )
-
-
-def _picture(image: Path | np.ndarray | Callable[[], np.ndarray]) -> np.ndarray:
-    if isinstance(image, Path):
-        return read_image(image)
-    return image() if callable(image) else image

@@ -14,6 +14,7 @@ A stage that lacks a variable of the stage it reads gets all results: a dict by 
 by fold.
 """
 
+import json
 import logging
 import time
 from collections.abc import Iterator, Mapping
@@ -36,6 +37,8 @@ from curation.artifact import (
     versions,
     write_json,
 )
+from curation.contract import contract_id, describe_difference
+from curation.lineage import read_record
 
 log = logging.getLogger(__name__)
 
@@ -147,9 +150,11 @@ class Task:
     def _make(self) -> None:
         log.info("%s: starts", self.label)
         # build first, call after: a wrong setting is told apart from an error inside the stage
-        function = instantiate(self.node.call, _partial_=True)
+        # plain lists and dicts: OmegaConf would turn adapters, which are dataclasses, into its own
+        function = instantiate(self.node.call, _partial_=True, _convert_="all")
         runtime = instantiate(self.node.get("runtime") or {})
         sources = {name: _walk(source, _path) for name, source in self.inputs.items()}
+        contract = self._contract(sources)
         started = time.time()
         with building(self.folder, resume=bool(self.node.get("resumes"))) as out:
             facts = function(**sources, **runtime, out=out)
@@ -165,10 +170,34 @@ class Task:
                 "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
                 "seconds": round(seconds, 1),
                 "facts": facts,
+                "contract": facts.get("contract", contract),
                 "content": folder_hash(out, without=self.node.record),
             }
             write_json(out / self.node.record, record)
         log.info("%s: done in %.0f s (%s)", self.label, seconds, self.folder)
+
+    def _contract(self, sources: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The standardisation contract of the inputs; None before faces are standardised.
+
+        Raises:
+            ValueError: If two inputs come from faces that were cut differently.
+        """
+        known: tuple[Path, dict[str, Any]] | None = None
+        for folder in _leaves(list(sources.values())):
+            record = read_record(folder)
+            contract = record.content.get("contract") if record else None
+            if not contract:
+                continue
+            if known and contract_id(known[1]) != contract_id(contract):
+                raise ValueError(
+                    f"{self.label} would mix faces cut in two ways: {known[0]} has contract "
+                    f"{contract_id(known[1])} ({json.dumps(known[1])}), {folder} has "
+                    f"{contract_id(contract)} ({json.dumps(contract)}). They differ in "
+                    f"{describe_difference(known[1], contract)}. Standardise both in one way, or "
+                    "read another input (stages.*.reads)"
+                )
+            known = known or (folder, contract)
+        return known[1] if known else None
 
 
 class Plan:
@@ -249,6 +278,17 @@ def _walk(tree: Any, leaf: Any) -> Any:
     if isinstance(tree, dict) and "content" not in tree:
         return {key: _walk(item, leaf) for key, item in tree.items()}
     return leaf(tree)
+
+
+def _leaves(tree: Any) -> Iterator[Any]:
+    """Yield the leaves of nested lists and dicts that are not None."""
+    if isinstance(tree, list):
+        for item in tree:
+            yield from _leaves(item)
+    elif isinstance(tree, dict):
+        yield from _leaves(list(tree.values()))
+    elif tree is not None:
+        yield tree
 
 
 def _path(source: Task | Path) -> Path:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from curation import card
-from curation.corpus import FEATURES, Corpus, label_code
+from curation.corpus import Corpus
 from curation.lineage import lineage
 from curation.recipes import RECIPES, chosen
 
@@ -118,11 +118,17 @@ def publish(
     Raises:
         ValueError: If a recipe or an emotion is unknown, or nothing may be published.
     """
-    for emotion in emotions:
-        label_code("emotion", emotion)
     if unknown := [recipe for recipe in recipes if recipe not in RECIPES]:
         raise ValueError(f"recipes {unknown} are unknown; they are of {', '.join(RECIPES)}")
     sources = Corpus(corpus), Corpus(synthetic)
+    for source in sources:
+        source.check_emotions(emotions)
+    if sources[0].emotions != sources[1].emotions:
+        raise ValueError(
+            f"{corpus} is labelled {', '.join(sources[0].emotions)}, {synthetic} "
+            f"{', '.join(sources[1].emotions)}; make both with the same emotions"
+        )
+    schema = sources[0].features.arrow_schema
     databases = _databases(sources[0].facts)
     known = read_licences([card.CARDS / "licences", *([licences] if licences else [])])
     terms = {database: known.get(database) or unknown_licence(database) for database in databases}
@@ -137,7 +143,7 @@ def publish(
             f"{synthetic} passed the gates, or stage.recipes lacks 'synthetic', and the pictures "
             f"of {', '.join(databases)} {'are absent' if free else 'may not be passed on'}"
         )
-    shards = {key: _Shards(out / key[0], card.STEMS[key[1]], masks[key]) for key in masks}
+    shards = {key: _Shards(out / key[0], card.STEMS[key[1]], masks[key], schema) for key in masks}
     for index, source in enumerate(sources):
         _stream(source, {key: pair[index] for key, pair in masks.items()}, shards)
     for writer in shards.values():
@@ -212,7 +218,7 @@ def _stream(
     start = 0
     for shard in source.shards:
         for batch in pq.ParquetFile(shard).iter_batches(batch_size=BATCH_ROWS):
-            table = pa.Table.from_batches([batch]).cast(FEATURES.arrow_schema)
+            table = pa.Table.from_batches([batch]).cast(source.features.arrow_schema)
             for key, mask in masks.items():
                 part = mask[start : start + len(table)]
                 if part.any():
@@ -223,13 +229,16 @@ def _stream(
 class _Shards:
     """The Parquet files of one configuration and split, a batch in memory at a time."""
 
-    def __init__(self, folder: Path, stem: str, masks: tuple[np.ndarray, np.ndarray]) -> None:
+    def __init__(
+        self, folder: Path, stem: str, masks: tuple[np.ndarray, np.ndarray], schema: pa.Schema
+    ) -> None:
         folder.mkdir(exist_ok=True)
+        self._schema = schema
         self.rows = sum(int(mask.sum()) for mask in masks)
         self.bytes = 0
         self._files = -(-self.rows // FILE_ROWS)
         self._stem = folder / stem
-        self._pending = FEATURES.arrow_schema.empty_table()
+        self._pending = schema.empty_table()
         self._written = 0
         self._file: pq.ParquetWriter | None = None
 
@@ -254,7 +263,7 @@ class _Shards:
             path = self._stem.with_name(
                 f"{self._stem.name}-{number:05d}-of-{self._files:05d}.parquet"
             )
-            self._file = pq.ParquetWriter(path, FEATURES.arrow_schema)
+            self._file = pq.ParquetWriter(path, self._schema)
         assert self._file is not None
         self._file.write_table(group.combine_chunks())
         self._written += len(group)

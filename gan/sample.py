@@ -91,5 +91,5 @@ def sample(
                     "truncation": truncation,
                 }
 
-    total = write_corpus(track(rows(), label="sample", total=len(gans) * per_emotion), out)
+    total = write_corpus(track(rows(), label="sample", total=len(gans) * per_emotion), out, [*gans])
     return {"rows": total, "generators": hashes}

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from curation.corpus import EMOTIONS, Corpus
+from curation.corpus import Corpus
 from gan.checkpoint import generator_hash, load_network, save_networks, trunk_emotions
 from gan.networks import Discriminator, Generator
 
@@ -90,7 +90,7 @@ def train(
         (facts["split"] == "train") & (facts["origin"] == "real") & facts["emotion"].isin(emotions)
     )
     images = torch.from_numpy(source.images(chosen.to_numpy()).copy())
-    order = [emotion for emotion in EMOTIONS if emotion in emotions]
+    order = [emotion for emotion in source.emotions if emotion in emotions]
     conditional = len(order) > 1
     labels = None
     if conditional:

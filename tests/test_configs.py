@@ -95,11 +95,20 @@ def test_every_stage_of_an_experiment_resolves_and_instantiates(experiment):
 
 @pytest.mark.parametrize(("group", "option"), GROUPS)
 def test_every_option_composes_and_names_what_exists(group, option):
-    cfg = composed(f"{group}={option}", "+database.root=x", "features.folder=/models")
+    cfg = composed(f"{group}={option}")
+    for key in OmegaConf.missing_keys(cfg[group]):
+        OmegaConf.update(cfg, key, "x")
     for node in targets(cfg[group]):
         function = callable_of(node._target_)
         unknown = set(node) - {"_target_", "_partial_"} - accepted(function)
         assert not unknown, f"{group}={option} gives {node._target_} {unknown}"
+
+
+@pytest.mark.parametrize("option", [option for group, option in GROUPS if group == "labels"])
+def test_every_grouping_leads_to_each_of_its_emotions(option):
+    labels = composed(f"labels={option}").labels
+    assert set(labels.mapping.values()) == set(labels.emotions)
+    assert len(set(labels.emotions)) == len(labels.emotions)
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)

@@ -7,14 +7,15 @@ import pytest
 
 from curation import corpus as module
 from curation.corpus import (
+    COLUMNS,
     EMOTIONS,
-    FEATURES,
     ORIGINS,
     SPLITS,
     Corpus,
     content_id,
     decode_png,
     encode_png,
+    features,
     fold_subjects,
     label_code,
     split_subjects,
@@ -43,7 +44,16 @@ def full_row(number=0):
         "subject": "kdef/AF01",
         "session": "A",
         "pose": "straight",
+        "sex": "female",
+        "valence": -0.5,
+        "arousal": 0.25,
         "source": "AF01/AF01AFS.JPG",
+        "detector_score": 0.875,
+        "face_px": 210.5,
+        "sharpness": 0.5,
+        "exposure": 0.375,
+        "angle_deg": -3.5,
+        "landmark_error": 0.0625,
         "split": "validation",
         "origin": "gan",
         "parent": "fedcba9876543210fedc",
@@ -74,10 +84,24 @@ def written(tmp_path):
 
 def test_every_column_survives_a_round_trip(written):
     wanted = full_row()
-    assert wanted.keys() == FEATURES.keys()
+    assert wanted.keys() == set(COLUMNS)
     (read,) = written([wanted]).rows()
     np.testing.assert_array_equal(decode_png(read.pop("image")), wanted.pop("image"))
     assert read == wanted
+
+
+def test_a_corpus_knows_its_own_labels(tmp_path):
+    names = ["negative", "neutral", "positive"]
+    write_corpus([row(emotion="positive"), row(emotion="negative")], tmp_path, names)
+    corpus = Corpus(tmp_path)
+    assert corpus.emotions == names
+    assert list(corpus.facts["emotion"]) == ["positive", "negative"]
+    assert [read["emotion"] for read in corpus.rows()] == ["positive", "negative"]
+    assert corpus.features == features(names)
+    with pytest.raises(ValueError, match="'happy' is unknown; it is one of negative, neutral"):
+        corpus.require_emotions(["happy"])
+    with pytest.raises(ValueError, match="'happy' is unknown"):
+        write_corpus([row(emotion="happy")], tmp_path / "new", names)
 
 
 def test_what_a_row_does_not_say_is_null(written):
@@ -166,7 +190,7 @@ def test_an_unknown_label_is_named_with_the_known_ones(column, value, tmp_path):
 
 
 def test_label_codes_follow_the_fixed_order():
-    assert [label_code("emotion", name) for name in EMOTIONS] == list(range(7))
+    assert [label_code("emotion", name, EMOTIONS) for name in EMOTIONS] == list(range(7))
     assert EMOTIONS == ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 
 
@@ -187,7 +211,7 @@ def test_hugging_face_reads_the_shards_as_images_and_labels(written, tmp_path, m
         split="train",
         cache_dir=str(tmp_path / "cache"),
     )
-    assert loaded.features == FEATURES
+    assert loaded.features == features()
     assert isinstance(loaded.features["image"], datasets.Image)
     assert loaded.features["emotion"].names == list(EMOTIONS)
     assert loaded.features["predicted"].names == list(EMOTIONS)
@@ -219,7 +243,7 @@ def test_whole_shards_leave_no_empty_one_behind(written, monkeypatch):
 def test_no_rows_make_a_corpus_of_none(written):
     source = written([])
     assert len(source) == 0
-    assert list(source.facts.columns) == [name for name in FEATURES if name != "image"]
+    assert list(source.facts.columns) == [name for name in COLUMNS if name != "image"]
 
 
 def test_the_number_of_rows_is_told(tmp_path, monkeypatch):

@@ -28,6 +28,14 @@ def total(*, parts, nothing, out, threads=1):
     (out / "total.txt").write_text(str({k: sum(map(int, v.split())) for k, v in texts.items()}))
     return {}
 
+def cut(*, size, out):
+    (out / "faces.txt").write_text("face" * size)
+    return {"contract": {"size": size, "detector": "haar"}}
+
+def joined(*, first, second, out):
+    (out / "joined.txt").write_text((first / "faces.txt").read_text())
+    return {}
+
 def failing(*, source, out):
     (out / "half.txt").write_text("half")
     raise ValueError("the stage found something wrong")
@@ -56,6 +64,18 @@ stages:
     {{version: 1, each: [fold], folder: c/total, record: c.json,
       reads: {{parts: doubled, nothing: null}}, runtime: {{threads: "${{threads}}"}},
       call: {{_target_: small_road.total}}}}
+  small:
+    {{version: 1, each: [], folder: e/small, record: e.json, reads: {{}},
+      call: {{_target_: small_road.cut, size: 32}}}}
+  large:
+    {{version: 1, each: [], folder: e/large, record: e.json, reads: {{}},
+      call: {{_target_: small_road.cut, size: 64}}}}
+  again:
+    {{version: 1, each: [], folder: f/again, record: f.json, reads: {{first: small, second: small}},
+      call: {{_target_: small_road.joined}}}}
+  mixed:
+    {{version: 1, each: [], folder: f/mixed, record: f.json, reads: {{first: again, second: large}},
+      call: {{_target_: small_road.joined}}}}
   failing:
     {{version: 1, each: [fold], folder: d/failing, record: d.json, reads: {{source: numbers}},
       call: {{_target_: small_road.failing}}}}
@@ -218,3 +238,16 @@ def test_a_killed_stage_is_made_again(road, tmp_path):
     (task,) = run(road(command="numbers"))
     assert (task.folder / "numbers.txt").read_text() == "0 1 2 3"
     assert not left.parent.exists()
+
+
+def test_a_contract_is_handed_down_and_another_is_refused(road):
+    run(road(run=["small", "large", "again"]))
+    (small,) = Plan(road()).wanted("small")
+    (again,) = Plan(road()).wanted("again")
+    assert read_json(again.record_path)["contract"] == {"size": 32, "detector": "haar"}
+    with pytest.raises(
+        ValueError, match=r"mixed would mix .*32.*64.*differ in size: 32 against 64"
+    ):
+        run(road(run=["mixed"]))
+    assert not Plan(road()).wanted("mixed")[0].folder.exists()
+    assert small.done

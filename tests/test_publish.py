@@ -12,7 +12,7 @@ from huggingface_hub import DatasetCard
 from PIL import Image
 
 from curation.card import CARDS, reason_category
-from curation.corpus import EMOTIONS, FEATURES, Corpus, content_id, write_corpus
+from curation.corpus import COLUMNS, EMOTIONS, Corpus, content_id, write_corpus
 from curation.publish import publish, read_licences
 from curation.recipes import RECIPES
 
@@ -162,7 +162,7 @@ def test_opens_offline_streaming_and_after_a_move(free, tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip().split(",") == list(FEATURES)
+    assert done.stdout.strip().split(",") == list(COLUMNS)
 
 
 def test_same_input_gives_the_same_bytes(free, tmp_path):
@@ -259,7 +259,7 @@ def test_card_tables_come_from_the_data(free, closed):
     assert "| angry | 6 | 4 | 2 |" in text
     assert "| angry | 4 | 6 | 67 % |" in text
     assert "`0000000000000000` | 6 | 4 | 0.7 |" in text
-    assert all(f"| `{column}` | " in text for column in FEATURES)
+    assert all(f"| `{column}` | " in text for column in COLUMNS)
     assert "affectory_puppets" in text
     assert "lundqvist1998kdef" in (closed[0] / "README.md").read_text()
     tables = [line for line in text.splitlines() if line.startswith("|")]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from curation.corpus import EMOTIONS
-from curation.databases.puppets import rows
+from curation.databases.puppets import Puppets
 from curation.puppets import STYLES, render, render_action_units
 from curation.puppets.expression import PROTOTYPES, STRONGEST, VARIANTS, action_units
 from curation.puppets.geometry import Geometry, geometry
@@ -278,13 +278,13 @@ def test_errors_name_argument_value_and_choices() -> None:
 )
 def test_adapter_refuses_at_the_call(arguments: dict, text: str) -> None:
     with pytest.raises(ValueError, match=text):
-        rows(**arguments)
+        Puppets(**arguments)
 
 
 def test_adapter_counts_and_fields(monkeypatch: pytest.MonkeyPatch) -> None:
     blank = np.zeros((128, 128, 3), np.uint8)
     monkeypatch.setattr("curation.databases.puppets.render", lambda *a, **k: blank)
-    drawn = list(rows())
+    drawn = list(Puppets().rows())
     assert len(drawn) == 70 * 2 * 7
     assert len({row["source"] for row in drawn}) == len(drawn)
     assert len({row["subject"] for row in drawn}) == 70
@@ -298,12 +298,14 @@ def test_adapter_counts_and_fields(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     for emotion in EMOTIONS:
         assert sum(row["emotion"] == emotion for row in drawn) == 140
-    others = {row["subject"] for style in ("lab", "ten") for row in rows(style=style)}
+    others = {row["subject"] for style in ("lab", "ten") for row in Puppets(style=style).rows()}
     assert not others & {row["subject"] for row in drawn}
 
 
 def test_adapter_draws_what_render_draws_and_only_when_asked() -> None:
-    stream = rows(style="ten", subjects=10**6, sessions=1, size=32, emotions=["sad", "fear"])
+    database = Puppets("ten", subjects=10**6, sessions=1, size=32, emotions=["sad", "fear"])
+    stream = database.rows()
+    assert database.expected == {"sad": 10**6, "fear": 10**6}
     first, second, third = itertools.islice(stream, 3)
     assert [row["emotion"] for row in (first, second, third)] == ["sad", "fear", "sad"]
     assert third["subject"] == "puppets_ten/S002"
@@ -325,6 +327,6 @@ def test_haar_cascade_finds_exactly_one_face(people: int) -> None:
     found = [
         faces_found(row["image"](), cascade)
         for style in STYLES
-        for row in rows(style=style, subjects=people, sessions=1)
+        for row in Puppets(style=style, subjects=people, sessions=1).rows()
     ]
     assert np.mean([count == 1 for count in found]) >= 0.99

@@ -456,11 +456,14 @@ def test_report_without_benchmark_says_so(made, tmp_path):
     assert "it says nothing about usefulness" in page
 
 
-def test_report_needs_a_corpus(tmp_path):
+def test_report_needs_a_corpus(made, tmp_path):
     with pytest.raises(ValueError, match="at least one corpus"):
         report(corpus=[], synthetic=[], out=tmp_path, title="", emotions=FIVE)
     with pytest.raises(ValueError, match="bored"):
-        report(corpus=[], synthetic=[], out=tmp_path, title="", emotions=["bored"])
+        report(
+            corpus=made[2]["augmented"], synthetic=made[2]["selected"], out=tmp_path,
+            title="", emotions=["bored"],
+        )  # fmt: skip
 
 
 def test_same_input_gives_the_same_page(made, tmp_path):

@@ -148,8 +148,14 @@ def test_a_killed_run_completes(road, tmp_path, stage):
     ("words", "message"),
     [
         (["bake"], "no stage 'bake'; choose run or one of augment"),
-        (["run", "experiment=smoke", "emotions=[happy,joy]"], "emotion 'joy' is unknown"),
-        (["train_gan", "experiment=smoke", "emotion=joy"], "emotion 'joy' is unknown; it is one"),
+        (
+            ["run", "experiment=smoke", "emotions=[happy,joy]"],
+            "no label is mapped to emotion 'joy'",
+        ),
+        (
+            ["train_gan", "experiment=smoke", "emotion=joy"],
+            "no label is mapped to emotion 'joy'; it is one",
+        ),
         (["run", "experiment=smoke", "gan.trunk_stepz=3"], "Key 'trunk_stepz' is not in struct"),
         (["run", "experiment=nosuch"], "Could not find 'experiment/nosuch'"),
         (["run", "experiment=photos"], "database.root must be given"),

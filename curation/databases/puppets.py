@@ -23,29 +23,20 @@ Reference for the action units: Ekman, Friesen & Hager, Facial Action Coding Sys
 2002.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from typing import Any
 
 from curation.corpus import EMOTIONS
 from curation.puppets import check, render
 
 
-def rows(
-    root: Path | None = None,
-    *,
-    style: str = "studio",
-    subjects: int = 70,
-    sessions: int = 2,
-    size: int = 128,
-    difficulty: float = 0.6,
-    seed: int = 0,
-    emotions: Sequence[str] = EMOTIONS,
-) -> Iterator[dict]:
-    """Yield the database, ordered by subject, session and emotion; who reads a row draws it.
+@dataclass(frozen=True)
+class Puppets:
+    """The embedded database, ordered by subject, session and emotion; who reads a row draws it.
 
-    Args:
-        root: Ignored: there is nothing to read.
+    Attributes:
         style: "studio", "lab" or "ten".
         subjects: Number of people, at least 1.
         sessions: Sittings of each person, at least 1.
@@ -54,41 +45,51 @@ def rows(
         seed: Another seed gives other people and other shots.
         emotions: Which emotions to draw.
 
-    Returns:
-        Rows with `image`, a function that draws (H, W, 3) uint8 RGB, `emotion`, `database`,
-        `subject`, `session`, `pose` and `source`.
-
     Raises:
-        ValueError: If an argument is outside what is said above; at the call, not at
-            the first row.
+        ValueError: If an argument is outside what is said above.
     """
-    check(
-        style=style,
-        emotions=emotions,
-        size=size,
-        difficulty=difficulty,
-        subjects=subjects,
-        sessions=sessions,
-    )
-    database = f"puppets_{style}"
 
-    def drawn() -> Iterator[dict]:
-        for subject in range(1, subjects + 1):
+    style: str = "studio"
+    subjects: int = 70
+    sessions: int = 2
+    size: int = 128
+    difficulty: float = 0.6
+    seed: int = 0
+    emotions: Sequence[str] = EMOTIONS
+
+    def __post_init__(self) -> None:
+        check(
+            style=self.style,
+            emotions=self.emotions,
+            size=self.size,
+            difficulty=self.difficulty,
+            subjects=self.subjects,
+            sessions=self.sessions,
+        )
+
+    @property
+    def expected(self) -> Mapping[str, int]:
+        """Emotion → pictures."""
+        return dict.fromkeys(self.emotions, self.subjects * self.sessions)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield one row a picture; ``image`` is a function that draws (H, W, 3) uint8 RGB."""
+        database = f"puppets_{self.style}"
+        for subject in range(1, self.subjects + 1):
             name = f"{database}/S{subject:03d}"
-            for session in range(1, sessions + 1):
-                for emotion in emotions:
-                    image = partial(
-                        render,
-                        style,
-                        subject,
-                        session,
-                        emotion,
-                        size=size,
-                        difficulty=difficulty,
-                        seed=seed,
-                    )
+            for session in range(1, self.sessions + 1):
+                for emotion in self.emotions:
                     yield {
-                        "image": image,
+                        "image": partial(
+                            render,
+                            self.style,
+                            subject,
+                            session,
+                            emotion,
+                            size=self.size,
+                            difficulty=self.difficulty,
+                            seed=self.seed,
+                        ),
                         "emotion": emotion,
                         "database": database,
                         "subject": name,
@@ -96,5 +97,3 @@ def rows(
                         "pose": "straight",
                         "source": f"{name}/{session}/{emotion}",
                     }
-
-    return drawn()
