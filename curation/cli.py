@@ -1,5 +1,9 @@
-"""The command ``affectory``: a stage's name first, the rest is plain Hydra."""
+"""The command ``affectory``: a stage's name first, the rest is plain Hydra.
 
+A few commands are no stages: they look at what stages made, or fetch what they need.
+"""
+
+import importlib
 import logging
 import sys
 from pathlib import Path
@@ -10,6 +14,13 @@ if TYPE_CHECKING:
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 
+# each a module with main(arguments) -> exit code
+TOOLS = {
+    "inspect": "curation.inspection.command",
+    "forget": "curation.forget",
+    "prefetch": "curation.prefetch",
+}
+
 USAGE = """\
 usage: affectory <stage> [key=value ...] [-m]
 
@@ -18,6 +29,10 @@ usage: affectory <stage> [key=value ...] [-m]
   affectory <stage> --cfg job --resolve      the configuration, without running it
   affectory select gate.agreement=0.8,0.9 -m one run for each value
   affectory run --help                       all groups and keys
+
+  affectory inspect <corpus>                 a page to look at a corpus
+  affectory forget subject=<name>            what a person's pictures went into; retires it
+  affectory prefetch                         which model files are there; fetches those named
 
 experiments: {experiments}
 """
@@ -34,10 +49,14 @@ def main() -> None:
         )
         return
     first = arguments[0]
+    if first in TOOLS:
+        logging.basicConfig(level="INFO", format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+        sys.exit(importlib.import_module(TOOLS[first]).main(arguments[1:]))
     if first in (*stages, "run"):
         sys.argv[1] = f"command={first}"
     elif "=" not in first and not first.startswith("-"):
-        sys.exit(f"affectory: no stage {first!r}; choose run or one of {', '.join(stages)}")
+        known = ", ".join([*stages, *TOOLS])
+        sys.exit(f"affectory: no stage {first!r}; choose run or one of {known}")
     _hydra_main()
 
 

@@ -71,6 +71,7 @@ COLUMNS = tuple(features())
 REQUIRED = ("image", "emotion", "split", "origin")
 FACTS = [name for name in COLUMNS if name != "image"]
 SHARD_ROWS = 5000
+GROUP_ROWS, GROUP_BYTES = 500, 64 << 20  # held in memory at a time
 
 
 def content_id(image: np.ndarray) -> str:
@@ -115,7 +116,7 @@ def _require_rgb(image: np.ndarray) -> None:
 def write_corpus(
     rows: Iterable[Mapping[str, Any]], out: Path, emotions: Sequence[str] = EMOTIONS
 ) -> int:
-    """Write rows as Parquet shards, a few thousand rows in memory at a time.
+    """Write rows as Parquet shards, a few hundred rows in memory at a time.
 
     Args:
         rows: Each a mapping with at least ``image`` ((H, W, 3) uint8 RGB, or the PNG bytes of a
@@ -133,17 +134,39 @@ def write_corpus(
     """
     schema = features(emotions)
     names = _names(schema)
-    total = 0
+    total = held = 0
     batch: list[dict[str, Any]] = []
-    shard = 0
-    for row in rows:
-        batch.append(_storable(row, names))
-        if len(batch) == SHARD_ROWS:
-            _write_shard(batch, out, shard, schema)
-            total, shard, batch = total + len(batch), shard + 1, []
-    if batch or shard == 0:
-        _write_shard(batch, out, shard, schema)
-    return total + len(batch)
+    writer: pq.ParquetWriter | None = None
+
+    def flush() -> None:
+        nonlocal writer, held
+        if writer is None:
+            path = out / f"shard-{total // SHARD_ROWS:05d}.parquet"
+            # the feature types travel in the schema's metadata: load_dataset sees ClassLabel
+            writer = pq.ParquetWriter(path, schema.arrow_schema)
+        writer.write_table(pa.Table.from_pylist(batch, schema=schema.arrow_schema))
+        batch.clear()
+        held = 0
+
+    try:
+        for row in rows:
+            batch.append(_storable(row, names))
+            held += len(batch[-1]["image"]["bytes"])
+            full = (total + len(batch)) % SHARD_ROWS == 0
+            if full or len(batch) == GROUP_ROWS or held > GROUP_BYTES:
+                count = len(batch)
+                flush()
+                total += count
+            if full and writer is not None:
+                writer.close()
+                writer = None
+        count = len(batch)
+        if batch or total == 0:
+            flush()
+        return total + count
+    finally:
+        if writer is not None:
+            writer.close()
 
 
 def _names(schema: Features) -> dict[str, list[str]]:
@@ -175,12 +198,6 @@ def label_code(column: str, name: str, names: Sequence[str]) -> int:
     if name not in names:
         raise ValueError(f"{column} {name!r} is unknown; it is one of {', '.join(names)}")
     return names.index(name)
-
-
-def _write_shard(batch: list[dict[str, Any]], out: Path, shard: int, schema: Features) -> None:
-    # the feature types travel in the schema's metadata, so load_dataset sees Image and ClassLabel
-    table = pa.Table.from_pylist(batch, schema=schema.arrow_schema)
-    pq.write_table(table, out / f"shard-{shard:05d}.parquet", row_group_size=500)
 
 
 @dataclass(frozen=True)

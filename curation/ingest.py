@@ -77,8 +77,15 @@ def _as_rgb(picture: Image.Image) -> np.ndarray:
     if picture.mode == "F":  # 0–1, 0–255 or anything else
         raise UnreadableImageError("floating-point pixels of unknown range")
     if picture.mode.startswith("I"):  # 16-bit grey, which Pillow would clip instead of scale
-        grey = (np.asarray(picture).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=2)
+        values = np.asarray(picture).astype(np.int64)
+        if values.min() < 0 or values.max() > 0xFFFF:
+            raise UnreadableImageError("integer pixels of unknown range")
+        return np.repeat((values >> 8).astype(np.uint8)[..., None], 3, axis=2)
+    if picture.has_transparency_data:
+        # the colours stored under transparent pixels are anything; nobody was meant to see them
+        cut_out = picture.convert("RGBA")
+        white = Image.new("RGBA", cut_out.size, "white")
+        picture = Image.alpha_composite(white, cut_out)
     return np.array(picture.convert("RGB"))
 
 

@@ -164,7 +164,9 @@ def test_a_folder_without_pictures_in_class_folders_is_told(root, ingested):
     save(root / "loose.png", pixels(1))
     (root / "happy").mkdir()
     (root / "happy" / "notes.txt").write_text("no picture")
-    with pytest.raises(ValueError, match=r"holds no picture in a class folder .database\.root."):
+    with pytest.raises(
+        ValueError, match=r"does not hold a picture in a class folder .database\.root."
+    ):
         ingested()
 
 
@@ -250,8 +252,8 @@ def palette_picture():
     return picture
 
 
-def rgba(image):
-    alpha = np.linspace(1, 255, 99).reshape(9, 11, 1).astype(np.uint8)
+def rgba(image, opacity):
+    alpha = np.full((9, 11, 1), opacity, np.uint8)
     return np.concatenate([image, alpha], axis=2)
 
 
@@ -268,7 +270,8 @@ READABLE = {
     "grey16.tiff": (SIXTEEN, THREE_GREYS),
     "bits.png": (Image.fromarray(INDICES == 1), (INDICES == 1)[..., None] * np.full(3, 255)),
     "palette.png": (palette_picture(), PALETTE[INDICES]),
-    "alpha.png": (rgba(pixels(3)), pixels(3)),
+    "alpha.png": (rgba(pixels(3), 255), pixels(3)),
+    "clear.png": (rgba(pixels(3), 0), np.full_like(pixels(3), 255)),
     "misnamed.jpg": (pixels(2), pixels(2)),
 }
 
@@ -564,3 +567,9 @@ def test_processes_change_nothing(root, ingested):
     shards = [corpus.shards[0].read_bytes() for corpus, _, _ in corpora]
     assert shards[0] == shards[1]
     assert corpora[0][1:] == corpora[1][1:]
+
+
+def test_wide_integers_are_not_guessed(tmp_path):
+    Image.fromarray(np.full((4, 4), 1 << 20, np.int32)).save(tmp_path / "wide.tiff")
+    with pytest.raises(UnreadableImageError, match="integer pixels of unknown range"):
+        read_image(tmp_path / "wide.tiff")

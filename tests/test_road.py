@@ -107,6 +107,18 @@ def test_nothing_published_names_a_folder_of_this_machine(road):
             assert str(out.parents[1]) not in path.read_text()
 
 
+def test_a_grouping_of_labels_reaches_every_stage(tmp_path):
+    stages = "[ingest,standardise,augment,train_trunk,train_gan,sample]"
+    words = ("experiment=smoke", "labels=three", f"run={stages}", "test_databases={}", "out=out")
+    code, printed = affectory("run", *words, cwd=tmp_path)
+    assert code == 0, printed
+    for path in (tmp_path / "out" / "corpora").iterdir():
+        if path.is_dir():
+            assert Corpus(path).emotions == ["negative", "neutral", "positive"], path
+    (made,) = (tmp_path / "out" / "corpora").glob("sample-*")
+    assert set(Corpus(made).facts["emotion"]) == {"negative", "neutral", "positive"}
+
+
 def test_a_threshold_sweep_scores_nothing_again(road):
     out, _ = road
     words = ("select", "experiment=smoke", "gate.agreement=0.2,0.9", "-m")
