@@ -167,6 +167,10 @@ def ingest(
             if row.get("subject") in forget:
                 skipped.add(row["source"], "subject to be forgotten", row["subject"])
             elif emotion not in emotions:
+                image = row["image"]
+                if isinstance(image, Path) and not image.exists():
+                    skipped.add(row["source"], "file not found", label)
+                    continue
                 labels[row["database"]][label] += 1
                 skipped.add(row["source"], "not one of the emotions wanted", label)
             else:
