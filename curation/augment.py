@@ -1,141 +1,163 @@
-"""Augment: geometric and colour copies of the training faces, written once (offline).
+"""Augment: changed copies of the training faces, written once (offline).
 
-The recipe is protocol 1's (Randellini et al. 2022): six Keras preprocessing layers, five copies.
+The recipe is a configuration: an operator (`curation.operators`) and a number of copies. The
+default is protocol 1's (Randellini et al. 2022), six Keras layers and five copies.
 """
 
 import logging
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
-from curation.corpus import Corpus, content_id, decode_png, write_corpus
+from curation.corpus import Corpus, content_id, decode_png, encode_png, write_corpus
+from curation.operators import Operator
+from curation.parallel import ordered_map
 from curation.progress import track
+from curation.skipped import Skipped
 
 log = logging.getLogger(__name__)
 
+# what a copy has in common with its parent; quality and scores are the parent's picture's own
+INHERITED = (
+    "emotion",
+    "database",
+    "subject",
+    "session",
+    "pose",
+    "sex",
+    "valence",
+    "arousal",
+    "source",
+    "split",
+)
+DRAWS = 20  # a fair coin that mirrors or not fails once in a million to give a mirrored copy
+UNCHANGED = f"no new picture in {DRAWS} draws"
+KNOWN = "same picture as another row"
+PATIENCE = 100  # skipped copies, and none made, before a recipe is given up
+
+
+Family = tuple[dict[str, Any], list[dict[str, Any] | None]]
+
 
 @dataclass(frozen=True)
-class KerasLayers:
-    """RandomRotation, RandomZoom, RandomFlip, RandomHeight, RandomWidth and RandomContrast.
-
-    The ranges have the meaning that Keras gives them. The five geometric layers are one affine
-    map, so that a face is resampled once and not five times. RandomHeight and RandomWidth change
-    the picture's size in Keras; here, where all faces keep one size, they stretch the face about
-    the centre of the same canvas. What comes in from outside is mirrored (Keras ``reflect``,
-    d c b a | a b c d | d c b a), between pixels bilinear, as Keras does by default.
+class Copies:
+    """Makes the copies of one face; what a worker process does.
 
     Attributes:
-        rotation: Up to this share of a full turn to either side.
-        zoom: Height and width grow or shrink together by up to this share. Keras counts zooming
-            out as positive; the range is symmetric.
-        flip: Whether half of the faces are mirrored, left to right.
-        height: Height grows or shrinks by up to this share.
-        width: Width grows or shrinks by up to this share.
-        contrast: Distance from each channel's mean is scaled by 1 ± up to this share.
+        operators: What changes a copy.
+        number: Copies of a face.
+        seed: Which random copies.
     """
 
-    rotation: float = 0.1
-    zoom: float = 0.1
-    flip: bool = True
-    height: float = 0.2
-    width: float = 0.2
-    contrast: float = 0.2
+    operators: Operator
+    number: int
+    seed: int
 
-    def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if not 0 <= value <= 1 or (name in ("zoom", "height", "width") and value == 1):
-                raise ValueError(f"augment.operators.{name} is {value}; it must lie in [0, 1)")
+    def __call__(self, row: dict[str, Any]) -> Family:
+        """Return a row of a corpus and its copies, None for each that gave no new picture."""
+        if row["split"] != "train" or row["origin"] != "real":
+            return row, []
+        face = decode_png(row["image"])
+        face.flags.writeable = False  # an operator that drew into it would change the next copies
+        inherited = {name: row[name] for name in INHERITED}
+        known = {row["id"]}
+        copies: list[dict[str, Any] | None] = []
+        for number in range(self.number):
+            rng = np.random.default_rng([self.seed, int(row["id"], 16), number])
+            made = self._made(face, rng, known)
+            if made is not None:
+                known.add(made["id"])
+                made = {**inherited, **made, "parent": row["id"], "origin": "geometric"}
+            copies.append(made)
+        return row, copies
 
-    def draw(self, rng: np.random.Generator) -> dict[str, float]:
-        """Draw the parameters of one copy, uniformly within the ranges.
-
-        Returns:
-            ``angle_deg`` (counter-clockwise), ``scale_x``, ``scale_y`` (over 1 enlarges the
-            face; negative ``scale_x`` mirrors it), ``contrast`` (factor).
-        """
-
-        def within(reach: float) -> float:
-            return float(rng.uniform(-reach, reach))
-
-        angle = 360 * within(self.rotation)
-        # Keras samples an output that is (1 + zoom) times as large: the face shrinks by that
-        zoomed = 1 / (1 + within(self.zoom))
-        mirrored = -1.0 if self.flip and rng.random() < 0.5 else 1.0
-        scale_y = zoomed * (1 + within(self.height))
-        scale_x = zoomed * (1 + within(self.width)) * mirrored
-        return {
-            "angle_deg": angle,
-            "scale_x": scale_x,
-            "scale_y": scale_y,
-            "contrast": 1 + within(self.contrast),
-        }
-
-    def apply(self, image: np.ndarray, drawn: dict[str, float]) -> np.ndarray:
-        """Change one face by drawn parameters.
-
-        Args:
-            image: (H, W, 3) uint8 RGB.
-            drawn: As `draw` returns it.
-
-        Returns:
-            (H, W, 3) uint8 RGB.
-        """
-        height, width = image.shape[:2]
-        centre = np.array([(width - 1) / 2, (height - 1) / 2])
-        angle = np.deg2rad(drawn["angle_deg"])
-        # output → input: undo the stretch, then the rotation, about the centre; y points down
-        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        linear = turn @ np.diag([1 / drawn["scale_x"], 1 / drawn["scale_y"]])
-        matrix = np.column_stack([linear, centre - linear @ centre])
-        warped = cv2.warpAffine(
-            image,
-            matrix,
-            (width, height),
-            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_REFLECT,
-        ).astype(np.float32)
-        mean = warped.mean((0, 1), keepdims=True)
-        contrasted = mean + (warped - mean) * drawn["contrast"]
-        return contrasted.round().clip(0, 255).astype(np.uint8)
+    def _made(
+        self, face: np.ndarray, rng: np.random.Generator, known: set[str]
+    ) -> dict[str, Any] | None:
+        for _ in range(DRAWS):
+            copy = self.operators(face, rng)
+            if copy.shape != face.shape or copy.dtype != np.uint8:
+                raise ValueError(
+                    f"augment.operators made {copy.shape} {copy.dtype} of a face of {face.shape} "
+                    "uint8; a copy keeps size and type (end the recipe with a resize)"
+                )
+            if (identity := content_id(copy)) not in known:
+                return {"id": identity, "image": encode_png(copy)}
+        return None
 
 
 def augment(
-    *, corpus: Path, operators: KerasLayers, copies: int, seed: int, out: Path
+    *,
+    corpus: Path,
+    operators: Operator | None,
+    copies: int,
+    seed: int,
+    out: Path,
+    workers: int = 1,
 ) -> dict[str, Any]:
-    """Pass all rows on and add copies of the training faces after each.
+    """Pass all rows on and add copies of the real training faces after each.
+
+    A copy inherits who, what and where from (`INHERITED`); its other columns are null. One that
+    comes out as its parent or another row of the corpus is drawn again, and listed in
+    ``skipped.csv`` where that does not help.
 
     Args:
         corpus: The standardised corpus.
-        operators: What changes a copy.
+        operators: What changes a copy; None where there are no copies.
         copies: Copies of each training face.
         seed: Which random copies; each depends on (seed, parent's id, number of the copy) only.
         out: Empty folder to fill.
+        workers: Processes; they change nothing but the time.
 
     Returns:
-        Counts of rows by origin.
+        Counts of rows by origin, and of copies that were skipped.
+
+    Raises:
+        ValueError: If `copies` is negative, or the operators give no picture but the faces
+            themselves.
     """
     if copies < 0:
         raise ValueError(f"augment.copies is {copies}; it must be 0 or more")
+    if copies and operators is None:
+        raise ValueError(
+            f"augment.copies is {copies} and augment.operators null; choose a recipe "
+            "(augment=randellini2022), or no copies"
+        )
     source = Corpus(corpus)
     counts = {"real": 0, "geometric": 0}
+    skipped = Skipped()
 
     def rows() -> Iterator[dict[str, Any]]:
-        for row in track(source.rows(), label="augment", total=len(source)):
+        known = set(source.facts["id"])
+        for row, children in track(families, label="augment", total=len(source)):
             counts[row["origin"]] = counts.get(row["origin"], 0) + 1
             yield row
-            if row["split"] != "train" or row["origin"] != "real":
-                continue
-            face = decode_png(row["image"])
-            for number in range(copies):
-                rng = np.random.default_rng([seed, int(row["id"], 16), number])
-                copy = operators.apply(face, operators.draw(rng))
-                counts["geometric"] += 1
-                changed = {"image": copy, "id": content_id(copy), "parent": row["id"]}
-                yield {**row, **changed, "origin": "geometric"}
+            for number, child in enumerate(children):
+                if child is None:
+                    skipped.add(row["source"] or row["id"], UNCHANGED, f"copy {number}")
+                elif child["id"] in known:
+                    skipped.add(row["source"] or row["id"], KNOWN, f"copy {number}: {child['id']}")
+                else:
+                    known.add(child["id"])
+                    counts["geometric"] += 1
+                    yield child
+            if not counts["geometric"] and len(skipped.rows) >= PATIENCE:
+                break
 
-    total = write_corpus(rows(), out)
-    return {"rows": total, "origins": counts, "operators": asdict(operators), "copies": copies}
+    if copies and operators is not None:
+        make = Copies(operators, copies, seed)
+        families = ordered_map(make, source.rows(), workers=workers)
+    else:
+        families = ((row, []) for row in source.rows())
+    total = write_corpus(rows(), out, source.emotions)
+    if skipped.rows and not counts["geometric"]:
+        raise ValueError(
+            f"augment.operators changed none of the first {counts['real']} faces of {corpus} "
+            f"({len(skipped.rows)} copies: {skipped.counts()}); choose another recipe, or "
+            "augment=none"
+        )
+    skipped.write(out)
+    return {"rows": total, "origins": counts, "skipped": skipped.counts()}

@@ -5,12 +5,13 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from itertools import islice
+from itertools import chain, islice
 from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+_FEW = 200  # items that are not worth a process
 _AHEAD = 3  # chunks waiting for each worker
 
 
@@ -24,8 +25,8 @@ def ordered_map(
     Args:
         function: Any callable; with several workers it must be picklable.
         items: Drawn lazily, in the calling process.
-        workers: Processes; 1 works in the calling process. No process is started for fewer items
-            than one chunk.
+        workers: Processes; 1 works in the calling process. For few items none is started, since
+            starting takes longer than they would.
         chunk: Items sent to a process at a time.
 
     Raises:
@@ -34,21 +35,21 @@ def ordered_map(
     if workers < 1:
         raise ValueError(f"workers is {workers}; it must be 1 or more (workers)")
     items = iter(items)
-    first = list(islice(items, chunk))
-    if workers == 1 or len(first) < chunk:
-        for item in first:
-            yield function(item)
-        for item in items:
-            yield function(item)
+    first = [] if workers == 1 else list(islice(items, _FEW))
+    items = chain(first, items)
+    if len(first) < _FEW:
+        yield from map(function, items)
         return
     # a forked process would inherit locks of our threads; a spawned one starts clean everywhere
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
-        waiting: deque[Future[list[Result]]] = deque([pool.submit(_each, function, first)])
+        waiting: deque[Future[list[Result]]] = deque()
         try:
-            while waiting:
+            while True:
                 while len(waiting) < _AHEAD * workers and (part := list(islice(items, chunk))):
                     waiting.append(pool.submit(_each, function, part))
+                if not waiting:
+                    return
                 yield from waiting.popleft().result()
         finally:
             for future in waiting:

@@ -1,195 +1,26 @@
 import hashlib
 
-import cv2
 import numpy as np
 import pytest
-from scipy.ndimage import map_coordinates
-from scipy.stats import kstest
 
-from curation.augment import KerasLayers, augment
-from curation.corpus import Corpus, content_id, write_corpus
+from curation.augment import Copies, augment
+from curation.corpus import (
+    EMOTIONS,
+    QUALITY,
+    Corpus,
+    content_id,
+    decode_png,
+    encode_png,
+    write_corpus,
+)
+from curation.operators import Chain, Contrast, Flip, Height, Rotation, Width, Zoom
 
-NOTHING = {"angle_deg": 0.0, "scale_x": 1.0, "scale_y": 1.0, "contrast": 1.0}
-STILL = {"rotation": 0, "zoom": 0, "flip": False, "height": 0, "width": 0, "contrast": 0}
-DRAWS = 4000
+RECIPE = Chain([Rotation(0.1), Zoom(0.1), Flip(0.5), Height(0.2), Width(0.2), Contrast(0.2)])
+MIRROR = Chain([Flip(1.0)])
 
 
 def noise(number, height=24, width=24):
     return np.random.default_rng(number).integers(0, 256, (height, width, 3), np.uint8)
-
-
-def smooth(number, height=30, width=30):
-    return cv2.GaussianBlur(noise(number, height, width), (0, 0), 4)
-
-
-def drawn(**settings):
-    """Parameter → all its values over many copies, with all other operators off."""
-    operators = KerasLayers(**{**STILL, **settings})
-    copies = [operators.draw(np.random.default_rng([1, n])) for n in range(DRAWS)]
-    return {name: np.array([copy[name] for copy in copies]) for name in NOTHING}
-
-
-def assert_uniform(values, low, high):
-    assert low <= values.min() < low + 0.01 * (high - low)
-    assert high - 0.01 * (high - low) < values.max() <= high
-    # one in a thousand true uniforms would fail; the seeds are fixed
-    assert kstest(values, "uniform", (low, high - low)).pvalue > 1e-3
-
-
-def assert_still(values, *names):
-    for name in names:
-        assert (values[name] == NOTHING[name]).all()
-
-
-def test_rotation_is_up_to_a_tenth_of_a_turn_to_either_side():
-    values = drawn(rotation=0.1)
-    assert_uniform(values["angle_deg"], -36, 36)
-    assert_still(values, "scale_x", "scale_y", "contrast")
-
-
-def test_zoom_samples_a_frame_between_0_9_and_1_1_as_large():
-    values = drawn(zoom=0.1)
-    assert_uniform(1 / values["scale_y"], 0.9, 1.1)
-    assert values["scale_y"].min() >= 1 / 1.1
-    assert values["scale_y"].max() <= 1 / 0.9
-    np.testing.assert_array_equal(values["scale_x"], values["scale_y"])  # no squeezing
-    assert_still(values, "angle_deg", "contrast")
-
-
-def test_half_of_the_copies_are_mirrored():
-    values = drawn(flip=True)
-    assert set(values["scale_x"]) == {1, -1}
-    # four standard deviations of a fair coin
-    assert abs((values["scale_x"] < 0).mean() - 0.5) < 4 * 0.5 / DRAWS**0.5
-    assert_still(values, "angle_deg", "scale_y", "contrast")
-
-
-def test_height_changes_by_a_fifth_and_alone():
-    values = drawn(height=0.2)
-    assert_uniform(values["scale_y"], 0.8, 1.2)
-    assert_still(values, "angle_deg", "scale_x", "contrast")
-
-
-def test_width_changes_by_a_fifth_and_alone():
-    values = drawn(width=0.2)
-    assert_uniform(values["scale_x"], 0.8, 1.2)
-    assert_still(values, "angle_deg", "scale_y", "contrast")
-
-
-def test_operators_draw_on_their_own():
-    values = drawn(rotation=0.1, height=0.2, width=0.2, contrast=0.2)
-    apart = np.corrcoef([values[name] for name in NOTHING]) - np.eye(4)
-    assert np.abs(apart).max() < 4 / DRAWS**0.5
-
-
-def test_contrast_changes_by_a_fifth():
-    values = drawn(contrast=0.2)
-    assert_uniform(values["contrast"], 0.8, 1.2)
-    assert_still(values, "angle_deg", "scale_x", "scale_y")
-
-
-def test_the_defaults_are_the_recipe_of_the_paper():
-    assert KerasLayers() == KerasLayers(0.1, 0.1, True, 0.2, 0.2, 0.2)
-    copies = [KerasLayers().draw(np.random.default_rng(n)) for n in range(DRAWS)]
-    values = {name: np.array([copy[name] for copy in copies]) for name in NOTHING}
-    assert_uniform(values["angle_deg"], -36, 36)
-    assert_uniform(values["contrast"], 0.8, 1.2)
-    stretch = np.abs(values["scale_x"]) / values["scale_y"]  # height and width draw on their own
-    assert stretch.min() < 0.75
-    assert stretch.max() > 1.35
-    assert 0.8 / 1.1 <= values["scale_y"].min() <= values["scale_y"].max() <= 1.2 / 0.9
-
-
-def test_nothing_drawn_changes_nothing():
-    for image in (noise(1), noise(2, 23, 31), noise(3, 16, 9)):
-        np.testing.assert_array_equal(KerasLayers().apply(image, NOTHING), image)
-
-
-def test_settings_of_zero_change_nothing():
-    operators = KerasLayers(**STILL)
-    assert operators.draw(np.random.default_rng(0)) == NOTHING
-
-
-@pytest.mark.parametrize("shape", [(24, 24), (23, 31), (16, 9)])
-def test_a_flip_mirrors_left_to_right(shape):
-    image = noise(4, *shape)
-    flipped = KerasLayers().apply(image, {**NOTHING, "scale_x": -1.0})
-    np.testing.assert_array_equal(flipped, np.fliplr(image))
-
-
-@pytest.mark.parametrize("side", [24, 25])
-@pytest.mark.parametrize("turns", [-1, 1, 2])
-def test_rotation_is_counter_clockwise(side, turns):
-    image = noise(5, side, side)
-    turned = KerasLayers().apply(image, {**NOTHING, "angle_deg": 90.0 * turns})
-    np.testing.assert_array_equal(turned, np.rot90(image, turns))
-
-
-@pytest.mark.parametrize("factor", [0.0, 0.8, 1.2])
-def test_contrast_scales_the_distance_from_each_channels_mean(factor):
-    image = noise(6)
-    image[..., 1] //= 4
-    image[..., 2] = 200
-    wanted = np.empty(image.shape)
-    for channel in range(3):
-        values = image[..., channel].astype(float)
-        wanted[..., channel] = values.mean() + factor * (values - values.mean())
-    changed = KerasLayers().apply(image, {**NOTHING, "contrast": factor})
-    assert np.abs(changed - np.clip(wanted, 0, 255)).max() <= 0.51
-    if factor > 1:
-        assert wanted.max() > 255  # so that clipping is seen
-
-
-def test_zooming_out_mirrors_the_edge_with_the_edge_pixel_twice():
-    ramp = np.array([30, 60, 90, 120, 150, 180, 210, 240], np.uint8)  # d c b a | a b c d | d c b a
-    image = np.broadcast_to(ramp[None, :, None], (8, 8, 3)).copy()
-    shrunk = KerasLayers().apply(image, {**NOTHING, "scale_x": 0.5, "scale_y": 0.5})
-    # each pixel lies midway between two: -3.5, -1.5, 0.5, 2.5, 4.5, 6.5, 8.5, 10.5
-    wanted = np.array([105, 45, 45, 105, 165, 225, 225, 165])
-    assert np.abs(shrunk[:, :, 0].astype(int) - wanted).max() <= 1
-
-
-def sampled(image, parameters):
-    """The same change by SciPy, from the layers one after another, for smooth pictures."""
-    height, width = image.shape[:2]
-    rows, columns = np.indices((height, width)).astype(float)
-    down, across = rows - (height - 1) / 2, columns - (width - 1) / 2
-    down, across = down / parameters["scale_y"], across / parameters["scale_x"]
-    turn = np.exp(1j * np.deg2rad(parameters["angle_deg"]))  # y upwards in the complex plane
-    before = (across - 1j * down) / turn
-    places = [-before.imag + (height - 1) / 2, before.real + (width - 1) / 2]
-    channels = [
-        map_coordinates(image[..., c].astype(float), places, order=1, mode="reflect")
-        for c in range(3)
-    ]
-    warped = np.stack(channels, axis=-1)
-    mean = warped.mean((0, 1))
-    return np.clip(mean + parameters["contrast"] * (warped - mean), 0, 255)
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_copies_equal_rotation_then_stretch_with_mirrored_borders(seed):
-    image = smooth(seed, 30, 26)
-    parameters = KerasLayers().draw(np.random.default_rng(seed))
-    changed = KerasLayers().apply(image, parameters)
-    assert np.abs(changed - sampled(image, parameters)).max() < 1.6
-    assert np.abs(changed - sampled(image, NOTHING)).max() > 10
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("rotation", -0.1),
-        ("rotation", 1.5),
-        ("zoom", 1),
-        ("height", 1.0),
-        ("width", -1),
-        ("contrast", float("nan")),
-    ],
-)
-def test_invalid_operators_are_told_with_their_key(name, value):
-    with pytest.raises(ValueError, match=rf"augment\.operators\.{name} is {value}"):
-        KerasLayers(**{name: value})
 
 
 def row(number, **changed):
@@ -213,14 +44,15 @@ ROWS = [row(0), row(1, split="test"), row(2, emotion="fear"), row(3, split="vali
 def augmented(tmp_path):
     made = []
 
-    def run(rows=ROWS, copies=5, seed=0, operators=None):
+    def run(rows=ROWS, copies=5, seed=0, operators=RECIPE, workers=1, emotions=EMOTIONS):
         source, out = tmp_path / f"in{len(made)}", tmp_path / f"out{len(made)}"
         source.mkdir()
         out.mkdir()
         made.append(out)
-        write_corpus(rows, source)
-        operators = operators or KerasLayers()
-        facts = augment(corpus=source, operators=operators, copies=copies, seed=seed, out=out)
+        write_corpus(rows, source, emotions)
+        facts = augment(
+            corpus=source, operators=operators, copies=copies, seed=seed, out=out, workers=workers
+        )
         return Corpus(out), facts
 
     return run
@@ -242,16 +74,32 @@ def test_rows_pass_through_unchanged(augmented):
     assert [read["parent"] for read in real] == [None] * 4
 
 
-def test_a_copy_inherits_all_but_its_own_identity(augmented):
-    corpus, _ = augmented()
-    read = list(corpus.rows())
-    parents = {one["id"]: one for one in read if one["origin"] == "real"}
-    own = ("id", "image", "origin", "parent")
-    for copy in read:
-        if copy["origin"] == "geometric":
-            parent = parents[copy["parent"]]
-            inherited = {name: value for name, value in copy.items() if name not in own}
-            assert inherited == {name: parent[name] for name in inherited}
+def test_a_copy_inherits_who_what_and_where_from_and_nothing_measured(augmented):
+    known = {
+        **row(0, pose="frontal", sex="female", valence=-0.5, arousal=0.25),
+        **dict.fromkeys(QUALITY, 0.5),
+        "generator": "g",
+        "seed": 3,
+        "truncation": 0.5,
+        "predicted": "fear",
+        "agreement": 0.5,
+        "confidence": 0.5,
+        "nearest_id": "n",
+        "nearest_distance": 0.5,
+        "duplicate_of": "d",
+        "keep": True,
+        "reason": "r",
+    }
+    parent, *copies = augmented([known], copies=2)[0].rows()
+    assert [name for name, value in parent.items() if value is None] == ["parent"]
+    shared = ["emotion", "database", "subject", "session", "pose", "sex", "valence", "arousal"]
+    shared += ["source", "split"]
+    for copy in copies:
+        assert {name: copy[name] for name in shared} == {name: parent[name] for name in shared}
+        assert copy["parent"] == parent["id"]
+        assert copy["origin"] == "geometric"
+        own = {name for name, value in copy.items() if value is not None}
+        assert own == {*shared, "parent", "origin", "id", "image"}
 
 
 def test_copies_differ_from_each_other_and_from_the_face(augmented):
@@ -294,8 +142,126 @@ def test_rows_that_are_not_real_are_counted_and_not_copied(augmented):
 
 
 def test_no_copies_are_a_choice_and_fewer_an_error(augmented):
-    corpus, facts = augmented(copies=0)
-    assert facts["origins"] == {"real": 4, "geometric": 0}
-    assert len(corpus) == 4
+    for operators in (RECIPE, None):
+        corpus, facts = augmented(copies=0, operators=operators)
+        assert facts["origins"] == {"real": 4, "geometric": 0}
+        assert len(corpus) == 4
     with pytest.raises(ValueError, match=r"augment\.copies is -1; it must be 0 or more"):
         augmented(copies=-1)
+    with pytest.raises(ValueError, match=r"augment\.copies is 2 and augment\.operators null"):
+        augmented(copies=2, operators=None)
+
+
+def test_workers_change_nothing(augmented):
+    rows = [row(number) for number in range(20)]  # more than one chunk, so that processes start
+    rows[3] = row(3, split="test")
+    alone, together = augmented(rows, copies=2), augmented(rows, copies=2, workers=2)
+    assert digest(alone[0]) == digest(together[0])
+    assert alone[1] == together[1]
+    assert alone[1]["rows"] == 20 + 2 * 19
+
+
+def test_labels_beyond_the_seven_pass_on(augmented):
+    emotions = [*EMOTIONS, "contempt"]
+    corpus, _ = augmented([row(0, emotion="contempt")], copies=2, emotions=emotions)
+    assert corpus.emotions == emotions
+    assert corpus.facts["emotion"].tolist() == ["contempt"] * 3
+
+
+def listed(corpus):
+    lines = (corpus.path / "skipped.csv").read_text().splitlines()
+    return [line.split(",") for line in lines[1:]]
+
+
+def test_a_copy_that_exists_already_is_skipped_and_listed(augmented):
+    corpus, facts = augmented([row(0)], copies=3, operators=MIRROR)
+    assert len(corpus) == 2
+    face, mirrored = corpus.images()
+    np.testing.assert_array_equal(mirrored, face[..., ::-1])
+    ((reason, count),) = facts["skipped"].items()
+    assert (count, facts["origins"]) == (2, {"real": 1, "geometric": 1})
+    assert listed(corpus) == [["0.png", reason, "copy 1"], ["0.png", reason, "copy 2"]]
+
+
+def test_a_copy_that_equals_its_parent_is_drawn_again(augmented):
+    rows = [row(number) for number in range(60)]
+    corpus, facts = augmented(rows, copies=1, operators=Chain([Flip(0.3)]))
+    assert facts["origins"] == {"real": 60, "geometric": 60}
+    assert corpus.facts["id"].is_unique
+    assert facts["skipped"] == {}
+
+
+def test_a_symmetric_face_has_no_mirrored_copy(augmented):
+    face = noise(7)
+    face[:, 12:] = face[:, 11::-1]
+    corpus, facts = augmented([row(0), row(7, image=face)], copies=1, operators=MIRROR)
+    assert facts["origins"] == {"real": 2, "geometric": 1}
+    assert [source for source, *_ in listed(corpus)] == ["7.png"]
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_a_copy_that_equals_another_picture_of_the_corpus_is_skipped(augmented, later):
+    twin = row(8, image=np.fliplr(noise(0)).copy(), split="test")
+    rows = [row(0), twin, row(1)] if later else [twin, row(0), row(1)]
+    corpus, facts = augmented(rows, copies=1, operators=MIRROR)
+    assert facts["origins"] == {"real": 3, "geometric": 1}
+    assert facts["skipped"] == {"same picture as another row": 1}
+    assert corpus.facts["id"].is_unique
+    assert listed(corpus)[0][0] == "0.png"
+
+
+def test_two_faces_with_the_same_copy_write_it_once(augmented):
+    def darken(image, rng):
+        return image // 2
+
+    even = noise(0) // 2 * 2
+    rows = [row(0, image=even), row(1, image=even + 1)]
+    corpus, facts = augmented(rows, copies=1, operators=darken)
+    assert facts["origins"] == {"real": 2, "geometric": 1}
+    assert [read["parent"] for read in corpus.rows()] == [None, content_id(even), None]
+
+
+def unchanged(image, rng):
+    return image
+
+
+def test_a_recipe_that_changes_nothing_is_given_up(augmented):
+    with pytest.raises(ValueError, match=r"changed none of the first 2 faces .*augment=none"):
+        augmented([row(0), row(1)], copies=3, operators=unchanged)
+    many = [row(number) for number in range(120)]
+    with pytest.raises(ValueError, match=r"changed none of the first 50 faces"):
+        augmented(many, copies=2, operators=unchanged)
+
+
+@pytest.mark.parametrize(
+    ("operator", "made"),
+    [
+        (lambda image, rng: image[1:], r"\(23, 24, 3\) uint8"),
+        (lambda image, rng: image / 255, r"\(24, 24, 3\) float64"),
+    ],
+)
+def test_a_copy_of_another_size_or_type_is_told(augmented, operator, made):
+    with pytest.raises(ValueError, match=rf"augment\.operators made {made} .*\(24, 24, 3\)"):
+        augmented(operators=operator)
+
+
+def test_an_operator_cannot_draw_into_the_face(augmented):
+    def paint(image, rng):
+        image[:] = 0
+        return image
+
+    with pytest.raises(ValueError, match="read-only"):
+        augmented(operators=paint)
+
+
+def test_a_copy_is_the_operators_picture_of_its_own_generator():
+    face = noise(9)
+    parent = {**row(9), "id": content_id(face), "image": encode_png(face), "seed": None}
+    parent |= dict.fromkeys(("pose", "sex", "valence", "arousal"))
+    same, (first, second) = Copies(RECIPE, 2, 4)(parent)
+    assert same is parent
+    for number, copy in enumerate((first, second)):
+        rng = np.random.default_rng([4, int(parent["id"], 16), number])
+        wanted = RECIPE(face, rng)
+        np.testing.assert_array_equal(decode_png(copy["image"]), wanted)
+        assert copy["id"] == content_id(wanted)

@@ -100,7 +100,7 @@ def test_every_option_composes_and_names_what_exists(group, option):
         OmegaConf.update(cfg, key, "x")
     for node in targets(cfg[group]):
         function = callable_of(node._target_)
-        unknown = set(node) - {"_target_", "_partial_"} - accepted(function)
+        unknown = set(node) - {"_target_", "_partial_", "_convert_"} - accepted(function)
         assert not unknown, f"{group}={option} gives {node._target_} {unknown}"
 
 
@@ -127,9 +127,9 @@ def test_quickstart_follows_protocol_1():
     assert pictures * cfg.augment.copies == 4900
     assert cfg.per_emotion * len(cfg.emotions) == 1050
     assert cfg.size == 64
-    layers = cfg.augment.operators
-    assert (layers.rotation, layers.zoom, layers.flip) == (0.1, 0.1, True)
-    assert (layers.height, layers.width, layers.contrast) == (0.2, 0.2, 0.2)
+    steps = {step._target_.rsplit(".", 1)[1]: step for step in cfg.augment.operators.steps}
+    assert list(steps) == ["Rotation", "Zoom", "Flip", "Height", "Width", "Contrast"]
+    assert [s.get("factor") for s in steps.values()] == [0.1, 0.1, None, 0.2, 0.2, 0.2]
 
 
 def test_each_emotion_and_fold_is_a_task_of_its_own():
