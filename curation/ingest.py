@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +19,8 @@ from curation.skipped import Skipped
 log = logging.getLogger(__name__)
 
 MAX_PIXELS = 100_000_000
+# no more: for others Pillow starts programs (EPS), or raises what nobody expects (AVIF, DDS)
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
 
 
 class Database(Protocol):
@@ -34,7 +37,7 @@ class Database(Protocol):
         ``image`` is a path, a picture (H, W, 3) uint8 RGB, or a picklable function that returns
         one; ``emotion`` the label as the database has it, in our spelling; ``database`` its short
         name; ``source`` where the picture lies in it. ``subject`` (``kdef/AF01``), ``session``,
-        ``pose``, ``sex``, ``split``, ``valence`` and ``arousal`` where they are known. A picture
+        ``pose``, ``sex``, ``split``, ``valence``, ``arousal`` and ``origin`` where they are known. A picture
         that the complete database has is yielded even if it is not there, so that it is named. A
         row with ``problem`` (a reason, and maybe a ``detail``) instead of a picture is listed as
         skipped.
@@ -46,8 +49,11 @@ class UnreadableImageError(Exception):
     """A file that is not a picture we can use; the text is the reason to report."""
 
 
-def read_image(path: Path) -> np.ndarray:
-    """Read a picture of any usual format: turned by its EXIF flag, 8 bits, RGB.
+def read_image(picture: Path | bytes) -> np.ndarray:
+    """Read a picture of one of `FORMATS`: turned by its EXIF flag, 8 bits, RGB.
+
+    Args:
+        picture: A file, or its content.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -56,15 +62,18 @@ def read_image(path: Path) -> np.ndarray:
         UnreadableImageError: If the file is absent, empty, damaged, no picture or absurdly large.
     """
     try:
-        if path.stat().st_size == 0:
+        if (len(picture) if isinstance(picture, bytes) else picture.stat().st_size) == 0:
             raise UnreadableImageError("empty file")
         with warnings.catch_warnings():
             # Pillow warns of large pictures before we have looked at their size
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as picture:
-                if picture.width * picture.height > MAX_PIXELS:
+            # a damaged flag is as good as none
+            warnings.filterwarnings("ignore", "Corrupt EXIF data")
+            source = BytesIO(picture) if isinstance(picture, bytes) else picture
+            with Image.open(source, formats=FORMATS) as opened:
+                if opened.width * opened.height > MAX_PIXELS:
                     raise UnreadableImageError("more than 100 million pixels")
-                return _as_rgb(ImageOps.exif_transpose(picture))
+                return _as_rgb(ImageOps.exif_transpose(opened))
     except Image.DecompressionBombError as error:
         raise UnreadableImageError("more than 100 million pixels") from error
     except FileNotFoundError as error:
@@ -244,7 +253,8 @@ def _read(row: dict[str, Any]) -> dict[str, Any]:
             image = source if isinstance(source, np.ndarray) else source()
     except UnreadableImageError as error:
         return {**row, "image": None, "problem": str(error)}
-    return {**row, "image": encode_png(image), "id": content_id(image), "origin": "real"}
+    origin = row.get("origin") or "real"
+    return {**row, "image": encode_png(image), "id": content_id(image), "origin": origin}
 
 
 def _short(
