@@ -37,10 +37,10 @@ class Database(Protocol):
         ``image`` is a path, a picture (H, W, 3) uint8 RGB, or a picklable function that returns
         one; ``emotion`` the label as the database has it, in our spelling; ``database`` its short
         name; ``source`` where the picture lies in it. ``subject`` (``kdef/AF01``), ``session``,
-        ``pose``, ``sex``, ``split``, ``valence``, ``arousal`` and ``origin`` where they are known. A picture
-        that the complete database has is yielded even if it is not there, so that it is named. A
-        row with ``problem`` (a reason, and maybe a ``detail``) instead of a picture is listed as
-        skipped.
+        ``pose``, ``sex``, ``split``, ``valence``, ``arousal`` and ``origin`` where they are known.
+        A picture that the complete database has is yielded even if it is not there, so that it is
+        named. A row with ``problem`` (a reason, and maybe a ``detail``) instead of a picture is
+        listed as skipped.
         """
         ...
 

@@ -22,9 +22,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from io import BytesIO
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -305,7 +303,7 @@ def _images(table: Dataset, column: str, root: Path | None) -> Iterator[dict[str
             file, place = next(places, ("", 0))
             name = paths[index].as_py() if struct or text else None
             if is_stored and not file:  # the user told `datasets` to hold it in memory
-                yield {"image": partial(_decode, data[index].as_py())}
+                yield {"image": partial(read_image, data[index].as_py())}
             elif is_stored:
                 yield {"image": partial(_stored, file, column, place)}
             elif name:
@@ -328,15 +326,4 @@ def _open(file: str) -> Dataset:
 def _stored(file: str, column: str, index: int) -> np.ndarray:
     """Read a picture from an Arrow file: (H, W, 3) uint8 RGB."""
     value = _open(file).data.column(column)[index].as_py()
-    return _decode(value["bytes"] if isinstance(value, dict) else value)
-
-
-def _decode(data: bytes) -> np.ndarray:
-    return read_image(cast(Path, _File(data)))
-
-
-class _File(BytesIO):
-    """Bytes that `read_image` takes for a file."""
-
-    def stat(self) -> SimpleNamespace:
-        return SimpleNamespace(st_size=len(self.getbuffer()))
+    return read_image(value["bytes"] if isinstance(value, dict) else value)
