@@ -177,11 +177,8 @@ def render(
         stages=_stages(records),
         **{key: facts[key] for key in ("configs", "redistributable", "made", "kept", "rejected")},
     )
-    return str(
-        DatasetCard(
-            f"---\n{_header(title, sizes, folder, facts, licences, sources[0].features)}\n---\n{body}"
-        )
-    )
+    header = _header(title, sizes, folder, facts, licences, sources[0].features)
+    return str(DatasetCard(f"---\n{header}\n---\n{body}"))
 
 
 def _header(

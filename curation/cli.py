@@ -81,7 +81,7 @@ def _run(cfg: "DictConfig") -> None:
         tasks = pipeline.run(cfg)
     except MissingMandatoryValue as error:
         sys.exit(f"affectory: {error.full_key} must be given: {error.full_key}=...")
-    except (ValueError, OSError, pipeline.MissingStageError) as error:
+    except (ValueError, OSError, ImportError, pipeline.MissingStageError) as error:
         # wrong input: one sentence, the stack for those who ask for it
         log.debug("stack of the error below", exc_info=True)
         sys.exit(f"affectory: {error}")

@@ -24,9 +24,7 @@ def contract_id(contract: Mapping[str, Any]) -> str:
         ValueError: If a value is not a JSON value; infinities and NaN are none.
     """
     try:
-        text = json.dumps(
-            _plain(contract), sort_keys=True, separators=(",", ":"), allow_nan=False
-        )
+        text = json.dumps(_plain(contract), sort_keys=True, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ValueError(f"a contract holds JSON values only: {error}") from error
     return hashlib.sha256(text.encode()).hexdigest()[:12]

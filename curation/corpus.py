@@ -105,9 +105,10 @@ def content_id(image: np.ndarray) -> str:
 def encode_png(image: np.ndarray) -> bytes:
     """Encode (H, W, 3) uint8 RGB losslessly."""
     _require_rgb(image)
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     # twice as fast as OpenCV's defaults, and a tenth larger at most
     options = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG]
-    done, buffer = cv2.imencode(".png", image[..., ::-1], options)
+    done, buffer = cv2.imencode(".png", bgr, options)
     if not done:
         raise ValueError(f"OpenCV could not encode a picture of shape {image.shape} as PNG")
     return buffer.tobytes()
@@ -118,7 +119,7 @@ def decode_png(data: bytes) -> np.ndarray:
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     if image is None:
         raise ValueError(f"{len(data)} bytes of a corpus are not a readable picture")
-    return np.ascontiguousarray(image[..., ::-1])
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def _require_rgb(image: np.ndarray) -> None:
@@ -260,7 +261,7 @@ class Corpus:
         return frame
 
     def __len__(self) -> int:
-        return len(self.facts)
+        return sum(pq.read_metadata(shard).num_rows for shard in self.shards)
 
     def rows(self, keep: Sequence[bool] | np.ndarray | None = None) -> Iterator[dict[str, Any]]:
         """Yield rows as dicts: labels by name, ``image`` as PNG bytes (see `decode_png`).
@@ -279,7 +280,8 @@ class Corpus:
         labels = _names(self.features)
         index = 0
         for shard in self.shards:
-            for batch in pq.ParquetFile(shard).iter_batches(batch_size=500):
+            file = pq.ParquetFile(shard, pre_buffer=False)  # else the whole shard is read at once
+            for batch in file.iter_batches(batch_size=500):
                 for row in batch.to_pylist():
                     if mask is None or mask[index]:
                         for column, names in labels.items():

@@ -560,8 +560,8 @@ def test_facts_of_a_database_are_kept(ingested):
 
 
 def test_processes_change_nothing(root, ingested):
-    for number in range(40):
-        save(root / "happy" / f"{number}.png", pixels(number % 38))
+    for number in range(240):
+        save(root / "happy" / f"{number}.png", pixels(number % 230))
     (root / "happy" / "damaged.png").write_text("no picture")
     corpora = [ingested(workers=workers) for workers in (1, 2)]
     shards = [corpus.shards[0].read_bytes() for corpus, _, _ in corpora]
