@@ -46,13 +46,26 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--seed", type=int, default=0, help="which faces the grid shows (0)")
     parser.add_argument("--threads", type=int, default=2, help="that decode pictures (2)")
+    parser.add_argument(
+        "--yunet",
+        nargs="?",
+        const="",
+        metavar="MODEL",
+        help="look for faces once more, to tell how level their eyes are, by this model file or "
+        "the one that was prefetched",
+    )
     given = parser.parse_args(arguments)
     try:
         corpora = find_corpora(given.corpus, given.stage)
         targets = [_target(corpus, given.to, several=len(corpora) > 1) for corpus in corpora]
         # it takes a while to import, and a wrong name is told at once
+        from curation.detect import YuNet
         from curation.inspection.page import render
 
+        again = None
+        if given.yunet is not None:
+            again = YuNet(model=given.yunet or None)
+            _ = again.settings  # a missing file is told before the work
         for corpus, target in zip(corpora, targets, strict=True):
             page = render(
                 corpus,
@@ -60,6 +73,7 @@ def main(arguments: Sequence[str]) -> int:
                 alike=given.alike,
                 seed=given.seed,
                 threads=given.threads,
+                again=again,
             )
             target.parent.mkdir(parents=True, exist_ok=True)
             partial = target.with_name(f".{target.name}.partial")

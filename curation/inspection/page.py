@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from curation.detect import Detector
 from curation.inspection import counts, measures, pictures, twins
+from curation.inspection.again import MOST, look_again
 from curation.inspection.pictures import Shown, name, rows_of, strips, thumbnail, words
 from curation.inspection.provenance import NAMED, Provenance, provenance
 from curation.inspection.reading import Reader
@@ -45,6 +48,7 @@ def render(
     alike: float = twins.ALIKE,
     seed: int = 0,
     threads: int = 2,
+    again: Detector | None = None,
 ) -> str:
     """Return the page of a corpus; the same corpus gives the same bytes.
 
@@ -54,6 +58,7 @@ def render(
         alike: Correlation from which two pictures count as near-duplicates (`twins.find_twins`).
         seed: Which faces the grid shows.
         threads: That decode pictures.
+        again: Looks for faces in the real pictures once more, to tell how level their eyes are.
 
     Raises:
         FileNotFoundError: If the folder holds no corpus.
@@ -69,6 +74,13 @@ def render(
     found = twins.find_twins(survey.patterns, survey.greys, facts, alike=alike, most=MOST_PAIRS)
     pairs = {kind: [_pair(facts, pair) for pair in each] for kind, each in found.pairs.items()}
     origin = provenance(corpus)
+    looked = None
+    if again is not None:
+        real = np.flatnonzero(facts["origin"] == "real")
+        chosen = np.random.default_rng(seed).permutation(real)[:MOST]
+        looked = look_again(
+            reader.pictures(set(chosen.tolist())), again, n=len(chosen), of=len(real)
+        )
     quality = measures.distributions(facts, survey, columns=(columns + 1) // 2)
     grid = strips(facts, emotions, columns=columns, seed=seed)
     everything = [
@@ -93,6 +105,7 @@ def render(
         seed=seed,
         quality=quality,
         bad_end=measures.bad_end,
+        again=looked,
         unmeasured=measures.missing(facts, reader.absent),
         twins=found,
         kinds=twins.KINDS,
