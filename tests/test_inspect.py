@@ -604,7 +604,8 @@ def test_copies_among_photographs_are_found_and_nothing_else():
 class Tilted:
     """Finds a face in light pictures, its eye line turned by the red of the first pixel."""
 
-    settings = {"detector": "tilted", "step": 3}
+    def __init__(self):
+        self.settings = {"detector": "tilted", "step": 3}
 
     def __call__(self, image):
         angle = np.deg2rad(float(image[0, 0, 0]))

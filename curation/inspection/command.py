@@ -59,10 +59,10 @@ def main(arguments: Sequence[str]) -> int:
         corpora = find_corpora(given.corpus, given.stage)
         targets = [_target(corpus, given.to, several=len(corpora) > 1) for corpus in corpora]
         # it takes a while to import, and a wrong name is told at once
-        from curation.detect import YuNet
+        from curation.detect import Detector, YuNet
         from curation.inspection.page import render
 
-        again = None
+        again: Detector | None = None
         if given.yunet is not None:
             again = YuNet(model=given.yunet or None)
             _ = again.settings  # a missing file is told before the work
