@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from curation.inspection import twins
 from curation.inspection.pictures import COLUMNS
@@ -64,7 +65,8 @@ def main(arguments: Sequence[str]) -> int:
 
         again: Detector | None = None
         if given.yunet is not None:
-            again = YuNet(model=given.yunet or None)
+            # the type checker takes no cached property for a property
+            again = cast("Detector", YuNet(model=given.yunet or None))
             _ = again.settings  # a missing file is told before the work
         for corpus, target in zip(corpora, targets, strict=True):
             page = render(
