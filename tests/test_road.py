@@ -166,7 +166,7 @@ def test_a_killed_run_completes(road, tmp_path, stage):
         ),
         (
             ["train_gan", "experiment=smoke", "emotion=joy"],
-            "no label is mapped to emotion 'joy'; it is one",
+            "emotion 'joy' is unknown; it is one",
         ),
         (["run", "experiment=smoke", "gan.trunk_stepz=3"], "Key 'trunk_stepz' is not in struct"),
         (["run", "experiment=nosuch"], "Could not find 'experiment/nosuch'"),
