@@ -1,10 +1,14 @@
 """A trained GAN on disk: weights as safetensors, architectures as a line of JSON."""
 
 import importlib
+import json
+import os
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -49,15 +53,24 @@ def load_network(folder: Path, name: str) -> Network:
     for path in (weights, folder / DESCRIPTION):
         if not path.exists():
             raise FileNotFoundError(f"{folder} is no trained GAN: it has no {path.name}")
-    entry = read_json(folder / DESCRIPTION)[name]
+    entry = _description(folder).get(name)
+    if not isinstance(entry, dict) or not {"class", "arguments"} <= entry.keys():
+        raise ValueError(f"{folder / DESCRIPTION} is damaged: it does not describe the {name}")
     module, _, kind = entry["class"].rpartition(".")
     if not module.startswith("gan."):
         raise ValueError(f"{folder / DESCRIPTION} names {entry['class']}, no network of gan")
-    network: Network = getattr(importlib.import_module(module), kind)(**entry["arguments"])
+    try:
+        network: Network = getattr(importlib.import_module(module), kind)(**entry["arguments"])
+    except (ImportError, AttributeError, TypeError) as error:
+        raise ValueError(
+            f"{folder / DESCRIPTION} describes a {entry['class']} that this version cannot build: "
+            f"{error}"
+        ) from error
     try:
         network.load_state_dict(load_file(weights))
     except (RuntimeError, SafetensorError) as error:
-        raise ValueError(f"{weights} is damaged or of another architecture: {error}") from error
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise ValueError(f"{weights} is damaged or of another architecture: {reason}") from error
     return network.eval()
 
 
@@ -71,9 +84,42 @@ def load_generator(folder: Path) -> Generator:
 
 def trunk_emotions(folder: Path) -> list[str]:
     """Return the emotions that a GAN was trained on, in the order of its labels."""
-    if not (folder / DESCRIPTION).exists():
+    return _description(folder).get("emotions", [])
+
+
+def _description(folder: Path) -> dict[str, Any]:
+    path = folder / DESCRIPTION
+    if not path.exists():
         raise FileNotFoundError(f"{folder} is no trained GAN: it has no {DESCRIPTION}")
-    return read_json(folder / DESCRIPTION)["emotions"]
+    try:
+        return read_json(path)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+
+
+def save_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Write the state of a training (tensors and plain values), whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("wb") as file:
+        torch.save(dict(state), file)
+        file.flush()
+        os.fsync(file.fileno())  # or a crash of the machine could leave the name without the bytes
+    partial.replace(path)
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Read what `save_state` wrote, on the CPU.
+
+    Raises:
+        ValueError: If the file is damaged.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, ValueError) as error:
+        raise ValueError(
+            f"{path}, the state of a training that was stopped, is damaged "
+            f"({type(error).__name__}); delete {path.parent} to train from the start"
+        ) from error
 
 
 def generator_hash(folder: Path) -> str:

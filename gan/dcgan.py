@@ -51,6 +51,8 @@ class Generator(networks.Generator):
         final_conv: Protocol 1's form: a last stride-1 convolution at full size after the
             transposed ones. Otherwise the last transposed convolution draws the picture, as in
             Radford et al., which costs a fraction.
+        batch_norm: After how many of the transposed convolutions, from the coarsest on, batch
+            normalisation follows (2 in protocol 1's second stable form).
         labels: Number of classes, or 0 for an unconditional network. A label adds a learned
             vector to the coarsest level, place by place.
     """
@@ -63,6 +65,7 @@ class Generator(networks.Generator):
         filters: int = 32,
         max_filters: int = 256,
         final_conv: bool = False,
+        batch_norm: int = 0,
         labels: int = 0,
     ) -> None:
         super().__init__()
@@ -72,6 +75,7 @@ class Generator(networks.Generator):
             "filters": filters,
             "max_filters": max_filters,
             "final_conv": final_conv,
+            "batch_norm": batch_norm,
             "labels": labels,
         }
         base, doublings = ladder(size)
@@ -83,27 +87,43 @@ class Generator(networks.Generator):
             nn.ConvTranspose2d(inner, outer, 4, stride=2, padding=1)
             for inner, outer in zip(widths, outputs, strict=True)
         )
+        most = doublings if final_conv else doublings - 1  # a picture is not normalised
+        if not 0 <= batch_norm <= most:
+            raise ValueError(
+                f"batch_norm is {batch_norm}; a generator of {size} px can have it after 0 to "
+                f"{most} transposed convolutions (gan.generator.batch_norm)"
+            )
+        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in outputs[:batch_norm])
         self.final = nn.Conv2d(filters, 3, 3, padding=1) if final_conv else None
         self.classes = nn.Embedding(labels, self.dense.out_features) if labels else None
         self.apply(_initialise)
 
-    def forward(self, z: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(
+        self,
+        z: torch.Tensor,
+        label: torch.Tensor | None = None,
+        chance: torch.Generator | None = None,
+    ) -> torch.Tensor:
         """Draw faces.
 
         Args:
             z: (N, z_dim) standard normal.
             label: (N,) int64, for a network with labels.
+            chance: Not used: z decides everything.
 
         Returns:
             (N, 3, size, size) in [-1, 1].
         """
+        del chance
         x = self.dense(z)
         if self.classes is not None:
             x = x + self.classes(_required(label))
         x = x.unflatten(1, (-1, self.base, self.base))  # (N, C, base, base)
         x = x.contiguous(memory_format=torch.channels_last)
-        for up in self.ups:
+        for level, up in enumerate(self.ups):
             x = up(F.leaky_relu(x, SLOPE))
+            if level < len(self.norms):
+                x = self.norms[level](x)
         if self.final is not None:
             x = self.final(F.leaky_relu(x, SLOPE))
         return torch.tanh(x)
@@ -158,6 +178,7 @@ class Discriminator(networks.Discriminator):
         }
         base, doublings = ladder(size)
         self.size, self.pool, self.spread = size, pool, spread
+        self.independent = not spread
         widths = _widths(doublings, filters, max_filters)
         self.stem = nn.Conv2d(3, filters, 3, padding=1) if stem else None
         inputs = [filters if stem else 3, *widths[:-1]]

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch.nn import functional as F
 
+from gan.augmentation import Augmentation
+
 
 def colour(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Shift brightness by ±0.5, scale saturation by 0–2 and contrast by 0.5–1.5, a face each."""
@@ -54,6 +56,26 @@ OPERATIONS: dict[str, Callable[[torch.Tensor, torch.Generator], torch.Tensor]] =
 }
 
 
+class DiffAugment(Augmentation):
+    """The operations as an augmentation of fixed strength.
+
+    Args:
+        operations: Names of `OPERATIONS`, applied in this order to every face.
+
+    Raises:
+        ValueError: If an operation is unknown.
+    """
+
+    def __init__(self, operations: Sequence[str]) -> None:
+        super().__init__()
+        _require_known(operations)
+        self.operations = list(operations)
+
+    def forward(self, x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Apply the operations; see `diffaugment`."""
+        return diffaugment(x, self.operations, generator)
+
+
 def diffaugment(
     x: torch.Tensor, operations: Sequence[str], generator: torch.Generator
 ) -> torch.Tensor:
@@ -70,14 +92,19 @@ def diffaugment(
     Raises:
         ValueError: If an operation is unknown.
     """
+    _require_known(operations)
+    for name in operations:
+        x = OPERATIONS[name](x, generator)
+    return x
+
+
+def _require_known(operations: Sequence[str]) -> None:
     for name in operations:
         if name not in OPERATIONS:
             raise ValueError(
                 f"augmentation {name!r} is unknown; choose from {', '.join(OPERATIONS)} "
-                "(gan.augmentations)"
+                "(gan.augmentation.operations)"
             )
-        x = OPERATIONS[name](x, generator)
-    return x
 
 
 def _uniform(x: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:

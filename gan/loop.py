@@ -1,26 +1,32 @@
-"""The training loop around a GAN module: ticks, sample grids, metrics, saved state."""
+"""The training loop around a GAN module: ticks, metrics, saved state, roll-backs, early end."""
 
 import csv
 import logging
-import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import cv2
 import lightning as L
-import numpy as np
 import torch
+from lightning.pytorch.loggers import Logger
+from torch.multiprocessing.spawn import ProcessRaisedException
 from torch.utils.data import DataLoader
 
 from curation.progress import quiet_lightning, track
+from gan.checkpoint import load_state, save_networks, save_state
+from gan.devices import choose_precision, choose_strategy, count_devices
+from gan.grids import interpolation_grid, sample_grid, write_grid
 from gan.module import GanModule
-from gan.pixels import to_pixels
+from gan.watch import Observer
 
 log = logging.getLogger(__name__)
 
 STATE = "state.ckpt"
 METRICS = "metrics.csv"
-COLUMNS = ("step", "loss_codes", "loss_discriminator", "logit_real", "logit_fake")
+LOSSES = ("loss_codes", "loss_discriminator", "loss_generator", "logit_real", "logit_fake")
+READINGS = ("kernel", "low", "high", "diversity")
+# beyond this a loss or a logit has left every loss's working range
+LARGEST = 1e6
 
 
 def fit(
@@ -31,138 +37,245 @@ def fit(
     precision: str,
     accelerator: str,
     devices: int | str,
-) -> dict[str, float]:
+    observer: Observer | None,
+    rollbacks: int,
+    keep_from: int | None,
+    loggers: Mapping[str, Callable[..., Logger]],
+) -> dict[str, Any]:
     """Train a GAN to its end, from the state in the folder if there is one.
 
     Args:
-        module: The GAN; trained in place.
-        out: Folder for ``samples/*.png``, ``metrics.csv`` and, until the end, the state.
+        module: The GAN; trained in place, and left with the chosen networks on the CPU.
+        out: Folder for ``samples/*.png``, ``interpolation.png``, ``metrics.csv``, ``kept/`` and
+            the state, which the caller deletes when the networks are saved.
         label: Word for the progress line.
         precision: As for `gan.train.train`.
         accelerator: Lightning's.
         devices: Lightning's.
+        observer: Measures at the ticks, and chooses; None to measure nothing.
+        rollbacks: How often a divergence may send training back to the last good tick.
+        keep_from: Step from which the generator of every tick stays in ``kept/``, or None.
+        loggers: Name → builder of a Lightning logger that gets the metrics too.
 
     Returns:
-        The losses of the last tick.
+        ``losses`` of the last tick, ``rollbacks``, ``devices``, ``stopped`` early at which step
+        and why, and the observer's ``choice``.
 
     Raises:
-        ValueError: If a loss is no longer finite.
+        ValueError: If training diverges for good, the state is damaged, or devices and batch
+            size do not fit.
     """
-    ticks = Ticks(out, label)
+    count = count_devices(devices, accelerator)
+    if module.batch_size % count:
+        raise ValueError(
+            f"gan.batch_size is {module.batch_size}, which {count} devices cannot share equally"
+        )
     state = out / STATE
+    ticks = Ticks(out, label, observer=observer, rollbacks=rollbacks, keep_from=keep_from)
     steps = DataLoader(range(module.tick_steps), batch_size=None)  # pyright: ignore
     with quiet_lightning():
         trainer = L.Trainer(
             accelerator=accelerator,
             devices=devices,
-            precision=_precision(precision, accelerator),  # pyright: ignore[reportArgumentType]
-            max_epochs=math.ceil(module.total_steps / module.tick_steps),
+            strategy=choose_strategy(count),
+            precision=choose_precision(precision, accelerator),  # pyright: ignore
+            max_epochs=-1,  # a rolled-back tick comes again: the module knows when it is done
             callbacks=[ticks],
-            logger=False,
+            logger=[build() for build in loggers.values()],
+            log_every_n_steps=module.tick_steps,
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
+            use_distributed_sampler=False,
         )
-        trainer.fit(
-            module, steps, ckpt_path=str(state) if state.exists() else None, weights_only=True
-        )
-    state.unlink(missing_ok=True)
+        try:
+            trainer.fit(module, steps)
+        except ProcessRaisedException as error:
+            raise ValueError(str(error).strip().splitlines()[-1]) from error
+    # with several devices the training happened in other processes: the file knows its end
+    end = load_state(state)
     module.cpu()
-    return ticks.last
+    module.ema.eval()
+    module.restore(end, optimizers=False)
+    facts = {
+        "losses": end["figures"],
+        "devices": count,
+        "rollbacks": end["rollbacks"],
+        "stopped": end["stopped"],
+    }
+    if observer is not None:
+        observer.restore(end["observer"])
+        facts["choice"] = observer.facts()
+        if observer.best is not None:
+            module.ema.load_state_dict(observer.best["ema"])
+            module.discriminator.load_state_dict(observer.best["discriminator"])
+    write_grid(interpolation_grid(module.ema, module.classes), out / "interpolation.png")
+    return facts
+
+
+class DivergenceError(ValueError):
+    """Losses or weights are no longer finite, and no roll-back is left."""
 
 
 class Ticks(L.Callback):
-    """At the end of each tick: check, write metrics and a sample grid, save the state."""
+    """At the end of each tick: check, measure, write metrics and a sample grid, save the state.
 
-    def __init__(self, out: Path, label: str) -> None:
-        self.out, self.label = out, label
-        self.last: dict[str, float] = {}
+    Files are written by the first device alone.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        label: str,
+        *,
+        observer: Observer | None,
+        rollbacks: int,
+        keep_from: int | None,
+    ) -> None:
+        self.out, self.label, self.observer = out, label, observer
+        self.rollbacks, self.keep_from = rollbacks, keep_from
+        self.columns: list[str] = []
+        self.stopped: dict[str, Any] | None = None
         self.bar: Any = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Open the progress line, and forget metrics that a killed run wrote after its state."""
+        """Go back to the saved state, forget what was written after it, open the progress line."""
         module = _gan(pl_module)
-        done = trainer.current_epoch * module.tick_steps
-        self.bar = track(None, label=f"train {self.label}", total=module.total_steps, unit="step")
-        self.bar.update(done)
-        if done:
-            log.info("GAN %s: goes on from step %d", self.label, done)
-        lines = []
-        if (path := self.out / METRICS).exists():
-            with path.open(newline="") as file:
-                lines = [line for line in csv.DictReader(file) if int(line["step"]) <= done]
-        self._write(lines, "w")
+        penalties = [f"penalty_{each.name}" for each in module.regularisers]
+        self.columns = ["step", *LOSSES, *penalties, *module.augmentation.figures()]
+        self.columns += READINGS if self.observer else ()
+        if (self.out / STATE).exists():
+            self._restore(module, load_state(self.out / STATE))
+            log.info("GAN %s: goes on from step %d", self.label, module.step)
+        elif self.rollbacks:
+            self._save(trainer, module, {})  # where the first tick would go back to
+        if trainer.is_global_zero:
+            total = module.total_steps
+            self.bar = track(None, label=f"train {self.label}", total=total, unit="step")
+            self.bar.update(module.step)
+            lines = []
+            if (path := self.out / METRICS).exists():
+                with path.open(newline="") as file:
+                    lines = [x for x in csv.DictReader(file) if int(x["step"]) <= module.step]
+            self._write(lines, "w")
+        if module.step >= module.total_steps or self.stopped:  # killed after the last tick
+            trainer.should_stop = True
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any
     ) -> None:
         """Move the progress line."""
-        self.bar.update(1)
+        if self.bar is not None:
+            self.bar.update(_gan(pl_module).step - self.bar.n)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Close a tick."""
         module = _gan(pl_module)
-        step = min((trainer.current_epoch + 1) * module.tick_steps, module.total_steps)
-        self.last = {name: float(value) for name, value in module.losses.items()}
-        if not all(math.isfinite(value) for value in self.last.values()):
-            raise ValueError(
-                f"GAN {self.label} diverged before step {step} ({self.last}); "
-                "lower gan.learning_rate or raise gan.r1_gamma"
-            )
-        self._write([{"step": step, **self.last}], "a")
-        write_grid(sample_grid(module), self.out / "samples" / f"step-{step:06d}.png")
-        partial = self.out / f".{STATE}.partial"
-        trainer.save_checkpoint(partial, weights_only=False)
-        partial.replace(self.out / STATE)
+        figures = {name: float(value) for name, value in module.losses.items()}
+        if not trainer.strategy.reduce_boolean_decision(_sound(module, figures), all=True):
+            self._roll_back(trainer, module, figures)
+            return
+        figures |= module.augmentation.figures()
+        reason = None
+        if trainer.is_global_zero:
+            reason = self._close(module, figures, trainer.loggers)
+        reason = trainer.strategy.broadcast(reason)
+        if reason is not None:
+            self.stopped = {"step": module.step, "reason": reason}
+        if self.stopped or module.step >= module.total_steps:
+            trainer.should_stop = True
+        self._save(trainer, module, figures)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Close the progress line."""
-        self.bar.close()
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+    def _close(
+        self, module: GanModule, figures: dict[str, float], loggers: list[Logger]
+    ) -> str | None:
+        """Measure and write what a tick leaves; return why training should end early, or None."""
+        step, reason = module.step, None
+        line: dict[str, Any] = {"step": step, **figures}
+        tick = -(-step // module.tick_steps)
+        observer = self.observer
+        if observer and (tick % observer.watch.every == 0 or step >= module.total_steps):
+            reading = observer.measure(module.ema, step)
+            line |= {name: getattr(reading, name) for name in READINGS}
+            if observer.watch.choose and observer.chosen == reading:
+                observer.best = {
+                    "ema": _copied(module.ema.state_dict()),
+                    "discriminator": _copied(module.discriminator.state_dict()),
+                }
+            reason = observer.reason_to_stop()
+            if reason:
+                log.info("GAN %s: ends at step %d (%s)", self.label, step, reason)
+        self._write([line], "a")
+        for logger in loggers:
+            numbers = {key: value for key, value in line.items() if key != "step"}
+            logger.log_metrics(numbers, step)
+        write_grid(
+            sample_grid(module.ema, module.classes), self.out / "samples" / f"step-{step:06d}.png"
+        )
+        if self.keep_from is not None and step >= self.keep_from:
+            folder = self.out / "kept" / f"step-{step:06d}"
+            folder.mkdir(parents=True, exist_ok=True)
+            save_networks(folder, {"generator": module.ema}, step=step)
+        return reason
+
+    def _roll_back(self, trainer: L.Trainer, module: GanModule, figures: dict[str, float]) -> None:
+        failed = module.step
+        if len(module.rollbacks) >= self.rollbacks:
+            raise DivergenceError(
+                f"GAN {self.label} diverged before step {failed} ({figures}), after "
+                f"{len(module.rollbacks)} roll-backs that each halved the learning rate; lower "
+                "gan.learning_rate, raise the weight of a penalty (gan.regularisers), or allow "
+                "more (gan.rollbacks)"
+            )
+        state = load_state(self.out / STATE)
+        self._restore(module, state)
+        module.rollbacks.append({"from": failed, "to": module.step})
+        log.warning(
+            "GAN %s: diverged before step %d; back to step %d with half the learning rate",
+            self.label, failed, module.step,
+        )  # fmt: skip
+        trainer.strategy.barrier()  # nobody writes the file that another still reads
+        self._save(trainer, module, state["figures"])
+
+    def _restore(self, module: GanModule, state: dict[str, Any]) -> None:
+        module.restore(state)
+        self.stopped = state["stopped"]
+        if self.observer and state["observer"]:
+            self.observer.restore(state["observer"])
+
+    def _save(self, trainer: L.Trainer, module: GanModule, figures: dict[str, float]) -> None:
+        if trainer.is_global_zero:
+            observed = self.observer.state() if self.observer else None
+            extra = {"figures": figures, "stopped": self.stopped, "observer": observed}
+            save_state(self.out / STATE, module.state() | extra)
+        trainer.strategy.barrier()
 
     def _write(self, lines: list[dict[str, Any]], mode: str) -> None:
         with (self.out / METRICS).open(mode, newline="") as file:
-            writer: csv.DictWriter[str] = csv.DictWriter(file, COLUMNS)
+            writer: csv.DictWriter[str] = csv.DictWriter(file, self.columns)
             if mode == "w":
                 writer.writeheader()
             writer.writerows(lines)
 
 
-@torch.no_grad()
-def sample_grid(module: GanModule, columns: int = 10) -> np.ndarray:
-    """Draw the same latents at every tick: one row for each class, three for a plain network.
-
-    Returns:
-        (rows · H, columns · W, 3) uint8 RGB.
-    """
-    classes = 0 if module.labels is None else int(module.labels.max()) + 1
-    rows = classes or 3
-    chance = torch.Generator().manual_seed(0)
-    z = torch.randn(rows * columns, module.ema.z_dim, generator=chance).to(module.device)
-    label = torch.arange(rows, device=module.device).repeat_interleave(columns)
-    faces = to_pixels(module.ema(z, label if classes else None)).cpu().numpy()
-    height, width = faces.shape[2:]
-    grid = faces.reshape(rows, columns, 3, height, width).transpose(0, 3, 1, 4, 2)
-    return grid.reshape(rows * height, columns * width, 3)
+def _sound(module: GanModule, figures: dict[str, float]) -> bool:
+    """Whether losses and weights are those of a training that goes somewhere."""
+    if not all(abs(value) < LARGEST for value in figures.values()):  # also false for NaN
+        return False
+    weights = [*module.generator.parameters(), *module.discriminator.parameters()]
+    return bool(torch.stack([weight.detach().sum() for weight in weights]).isfinite().all())
 
 
-def write_grid(grid: np.ndarray, path: Path) -> None:
-    """Write (H, W, 3) uint8 RGB as a picture file."""
-    path.parent.mkdir(exist_ok=True)
-    if not cv2.imwrite(str(path), grid[..., ::-1]):
-        raise OSError(f"could not write {path}")
+def _copied(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: value.detach().cpu().clone() for name, value in weights.items()}
 
 
 def _gan(module: L.LightningModule) -> GanModule:
     assert isinstance(module, GanModule)
     return module
-
-
-def _precision(precision: str, accelerator: str) -> str:
-    if precision != "auto":
-        return precision
-    if accelerator != "cpu" and torch.cuda.is_available():
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        # an older processor emulates bfloat16, at a third of the speed of float32
-        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bf16-mixed" if native else "32-true"

@@ -31,13 +31,32 @@ class Generator(Network):
 
     z_dim: int
 
-    def forward(self, z: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
-        """(N, z_dim), (N,) int64 or None → (N, 3, size, size) in [-1, 1]."""
+    def forward(
+        self,
+        z: torch.Tensor,
+        label: torch.Tensor | None = None,
+        chance: torch.Generator | None = None,
+    ) -> torch.Tensor:
+        """(N, z_dim), (N,) int64 or None → (N, 3, size, size) in [-1, 1].
+
+        Args:
+            z: Standard normal.
+            label: For a network with labels.
+            chance: A CPU generator, given in training only, for whatever the network draws beside
+                z. Without it the same z is the same face.
+        """
         raise ValueError("a generator must say how it draws")
 
 
 class Discriminator(Network):
-    """Faces (and label) → logits."""
+    """Faces (and label) → logits.
+
+    Attributes:
+        independent: Whether a face's logit depends on that face alone, not on its batch: what
+            `gan.losses.generator_gradient` rests on.
+    """
+
+    independent: bool = False
 
     def forward(self, x: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
         """(N, 3, size, size) in [-1, 1], (N,) int64 or None → (N,) logits, high for real."""

@@ -1,17 +1,30 @@
 """Train a GAN: a trunk on all emotions, or one emotion's own, from scratch or from the trunk."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+import pandas as pd
 import torch
 
 from curation.corpus import Corpus
+from gan.augmentation import Augmentation
 from gan.checkpoint import generator_hash, load_network, save_networks, trunk_emotions
+from gan.losses import Loss
 from gan.networks import Discriminator, Generator
+from gan.regularisers import Regulariser
+from gan.watch import Faces, Observer, Watch
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import Logger
 
 log = logging.getLogger(__name__)
+
+# fewer validation faces than this cannot tell one generator from another
+FEWEST_VALIDATION = 16
+Built = TypeVar("Built", Generator, Discriminator)
 
 
 def train(
@@ -20,128 +33,244 @@ def train(
     emotions: Sequence[str],
     generator: Callable[..., Generator],
     discriminator: Callable[..., Discriminator],
+    loss: Loss,
+    regularisers: Sequence[Regulariser],
+    augmentation: Augmentation,
     out: Path,
-    warm_steps: int,
-    steps: int,
+    alternating: bool,
+    passes: bool,
+    warm_steps: int | str,
+    steps: int | str,
     head_start: int,
     decay: bool,
     batch_size: int,
     learning_rate: float,
     betas: Sequence[float],
-    r1_gamma: float,
-    r1_every: int,
-    augmentations: Sequence[str],
+    lazy_adam: bool,
     mirror: bool,
     ema_decay: float,
-    tick_steps: int,
+    tick_steps: int | str,
+    keep_from: int | str | None,
+    watch: Watch | None,
+    rollbacks: int,
     min_images: int,
     precision: str,
     seed: int,
     trunk: Path | None = None,
+    extra: Path | None = None,
     accelerator: str = "auto",
     devices: int | str = 1,
+    loggers: Mapping[str, Callable[..., "Logger"]] | None = None,
 ) -> dict[str, Any]:
     """Train one GAN on the real training faces of a standardised corpus.
 
     With several emotions the networks are conditional. With one they are plain, and may start
     from a trunk, which is specialised to that emotion without loss (see `gan.dcgan`).
 
+    Lengths (`warm_steps`, `steps`, `tick_steps`, `keep_from`, `watch.first`) are steps, or passes
+    over the training faces of ⌈faces / batch_size⌉ steps each: ``"2000 epochs"``.
+
     Args:
-        corpus: The standardised corpus; only its rows of split ``train`` are read.
+        corpus: The standardised corpus; of its rows only real faces of split ``train`` are
+            learned, and those of ``validation`` looked at by `watch`.
         emotions: What to learn.
         generator: Builds the generator, given ``labels``.
         discriminator: Builds the discriminator, given ``labels``.
+        loss: Of both players; see `gan.losses`.
+        regularisers: Penalties beside the loss; see `gan.regularisers`.
+        augmentation: What the discriminator sees changed.
         out: Folder to fill. If a killed training left its state there, it goes on from that.
-        warm_steps: See `gan.module.GanModule`, as for all not named here.
+        alternating: See `gan.module.GanModule`, as for all not named here.
+        passes: Whether each face is seen once an epoch, not drawn at random.
+        warm_steps: Before the adversarial steps.
         steps: Adversarial steps.
         head_start: Of the discriminator, in steps.
         decay: Whether the learning rates go down in the second half.
-        batch_size: Faces a step.
+        batch_size: Faces a step, on all devices together.
         learning_rate: Of both networks.
         betas: Of Adam.
-        r1_gamma: Weight of the gradient penalty.
-        r1_every: Steps between penalties.
-        augmentations: What the discriminator sees changed.
+        lazy_adam: Whether these are corrected for lazy regularisers.
         mirror: Whether to mirror real faces; not for emotions that look different mirrored.
         ema_decay: Of the moving average.
-        tick_steps: Steps between two sample grids, lines of ``metrics.csv`` and saved states.
+        tick_steps: Between two sample grids, lines of ``metrics.csv`` and saved states.
+        keep_from: Where the generators of every tick begin to be kept; None for never.
+        watch: Measures samples at the ticks, and chooses the networks by that; see `gan.watch`.
+        rollbacks: How often a divergence may send training back to the last good tick, with
+            half the learning rate.
         min_images: Fewer training faces than this for an emotion are refused.
         precision: Lightning's: ``32-true``, ``bf16-mixed``, or ``auto``: bfloat16 where the
             device computes with it, else float32.
         seed: Which random training.
         trunk: Folder of a trunk to start from.
+        extra: Another standardised corpus, cut as the first, whose training faces join. They
+            are learned from, and otherwise go nowhere.
         accelerator: Lightning's.
-        devices: Lightning's.
+        devices: Lightning's. Each device draws its own share of every batch.
+        loggers: Name → builder of a Lightning logger, beside ``metrics.csv``.
 
     Returns:
-        Faces, steps, the generator's hash, and the last losses.
+        Faces by emotion and how many of them are extra, steps, the generator's hash, the last
+        losses, roll-backs, an early end, and what the choice of networks rests on.
 
     Raises:
-        ValueError: If an emotion has too few faces, the size does not fit, or training diverged.
+        ValueError: If an emotion has too few faces, the parts do not fit each other or the
+            faces, or training diverged.
     """
     # Lightning takes seconds to import, and most commands never train
-    from gan.loop import fit
+    from gan.loop import STATE, fit
     from gan.module import GanModule
 
     source = Corpus(corpus)
     source.require_emotions(emotions, minimum=min_images, key="gan.min_images")
-    facts = source.facts
-    chosen = (
-        (facts["split"] == "train") & (facts["origin"] == "real") & facts["emotion"].isin(emotions)
-    )
-    images = torch.from_numpy(source.images(chosen.to_numpy()).copy())
     order = [emotion for emotion in source.emotions if emotion in emotions]
     conditional = len(order) > 1
-    labels = None
-    if conditional:
-        labels = torch.tensor([order.index(name) for name in facts.loc[chosen, "emotion"]])
+    faces, counts = _faces(source, order, "train")
+    added: dict[str, int] = {}
+    if extra is not None:
+        faces, added = _with_extra(faces, source, Corpus(extra), order)
     networks = _networks(generator, discriminator, order, trunk, seed)
-    if networks["generator"].size != images.shape[-1]:
-        raise ValueError(
-            f"the faces of {corpus} are {images.shape[-1]} px, the networks made for "
-            f"{networks['generator'].size}; set both by size"
-        )
+    for name, network in networks.items():
+        if network.size != faces.images.shape[-1]:
+            raise ValueError(
+                f"the faces of {corpus} are {faces.images.shape[-1]} px, the {name} is made for "
+                f"{network.size}; set both by size"
+            )
+
+    def length(amount: int | str, key: str) -> int:
+        return in_steps(amount, faces=len(faces.images), batch_size=batch_size, key=f"gan.{key}")
 
     module = GanModule(
         networks["generator"],
         networks["discriminator"],
-        images,
-        labels,
-        warm_steps=warm_steps,
-        steps=steps,
+        faces.images,
+        faces.labels,
+        loss=loss,
+        regularisers=regularisers,
+        augmentation=augmentation,
+        alternating=alternating,
+        passes=passes,
+        warm_steps=length(warm_steps, "warm_steps"),
+        steps=length(steps, "steps"),
         head_start=head_start,
         decay=decay,
-        tick_steps=tick_steps,
+        tick_steps=length(tick_steps, "tick_steps"),
         batch_size=batch_size,
         learning_rate=learning_rate,
         betas=betas,
-        r1_gamma=r1_gamma,
-        r1_every=r1_every,
-        augmentations=augmentations,
+        lazy_adam=lazy_adam,
         mirror=mirror,
         ema_decay=ema_decay,
         seed=seed,
     )
-    losses = fit(
+    observer = None
+    if watch is not None:
+        observer = Observer(
+            watch,
+            _to_measure(source, order, faces),
+            mirror=mirror,
+            first=length(watch.first, "watch.first"),
+            seed=seed,
+        )
+    facts = fit(
         module,
         out,
         label="trunk" if conditional else order[0],
         precision=precision,
         accelerator=accelerator,
         devices=devices,
+        observer=observer,
+        rollbacks=rollbacks,
+        keep_from=None if keep_from is None else length(keep_from, "keep_from"),
+        loggers=loggers or {},
     )
     save_networks(
         out,
         {"generator": module.ema, "discriminator": module.discriminator},
         emotions=order,
     )
+    (out / STATE).unlink()
     return {
         "emotions": order,
-        "images": len(images),
-        "steps": steps,
+        "images": len(faces.images),
+        "images_by_emotion": counts,
+        "extra": added,
+        "steps": module.steps,
         "generator": generator_hash(out),
-        "losses": losses,
+        **facts,
     }
+
+
+def in_steps(amount: int | str, *, faces: int, batch_size: int, key: str) -> int:
+    """Return a length of training in steps.
+
+    Args:
+        amount: Steps, or ``"<n> epochs"``: passes over the training faces, each of
+            ⌈faces / batch_size⌉ steps.
+        faces: Number of training faces.
+        batch_size: Faces a step.
+        key: What to call the amount in an error.
+
+    Raises:
+        ValueError: If the amount is negative or no such length.
+    """
+    if isinstance(amount, int) and amount >= 0:
+        return amount
+    number, _, unit = str(amount).strip().partition(" ")
+    if not number.isdigit() or unit != "epochs":
+        raise ValueError(f"{key} is {amount!r}; give steps (1000) or passes ('500 epochs')")
+    return int(number) * -(-faces // batch_size)
+
+
+def _faces(source: Corpus, order: list[str], split: str) -> tuple[Faces, dict[str, int]]:
+    """Return the real faces of a split, and how many there are of each emotion."""
+    facts = source.facts
+    chosen = (facts["split"] == split) & (facts["origin"] == "real") & facts["emotion"].isin(order)
+    images = torch.from_numpy(source.images(chosen.to_numpy()).copy())
+    rows = facts[chosen]
+    labels = None
+    if len(order) > 1:
+        labels = torch.tensor([order.index(name) for name in rows["emotion"]])
+    people = rows["subject"].where(rows["subject"].notna(), rows["id"]).to_numpy(dtype=str)
+    counts = {emotion: int((rows["emotion"] == emotion).sum()) for emotion in order}
+    return Faces(images, labels, people, split), counts
+
+
+def _with_extra(
+    faces: Faces, source: Corpus, extra: Corpus, order: list[str]
+) -> tuple[Faces, dict[str, int]]:
+    """Append the training faces of a second corpus, none of which may be a test face's."""
+    tested = source.facts.query("split != 'train'")
+    for column in ("id", "subject"):
+        if same := set(tested[column].dropna()) & set(extra.facts[column].dropna()):
+            raise ValueError(
+                f"{column} {min(same)!r} of the extra faces in {extra.path} is also among those "
+                f"held out in {source.path}; take it away (gan.extra)"
+            )
+    known = [emotion for emotion in order if (extra.facts["emotion"] == emotion).any()]
+    if not known:
+        log.warning("%s has no extra face of %s (gan.extra)", extra.path, ", ".join(order))
+        return faces, dict.fromkeys(order, 0)
+    more, counts = _faces(extra, order, "train")
+    if more.images.shape[1:] != faces.images.shape[1:]:
+        raise ValueError(
+            f"the extra faces of {extra.path} are {more.images.shape[-1]} px, those of "
+            f"{source.path} {faces.images.shape[-1]} px; standardise both alike (gan.extra)"
+        )
+    labels = None
+    if faces.labels is not None and more.labels is not None:
+        labels = torch.cat([faces.labels, more.labels])
+    people = np.concatenate([faces.subjects, more.subjects])
+    return Faces(torch.cat([faces.images, more.images]), labels, people, "train"), counts
+
+
+def _to_measure(source: Corpus, order: list[str], trained: Faces) -> Faces:
+    """Return validation faces if each emotion has enough of them, else those of training."""
+    facts: pd.DataFrame = source.facts
+    held = facts[(facts["split"] == "validation") & (facts["origin"] == "real")]
+    counts = held["emotion"].value_counts()
+    if min(int(counts.get(emotion, 0)) for emotion in order) < FEWEST_VALIDATION:
+        return trained
+    return _faces(source, order, "validation")[0]
 
 
 def _networks(
@@ -151,14 +280,15 @@ def _networks(
     trunk: Path | None,
     seed: int,
 ) -> dict[str, Any]:
+    labels = len(emotions) if len(emotions) > 1 else 0
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        built = {
+            "generator": generator(labels=labels),
+            "discriminator": discriminator(labels=labels),
+        }
     if trunk is None:
-        labels = len(emotions) if len(emotions) > 1 else 0
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            return {
-                "generator": generator(labels=labels),
-                "discriminator": discriminator(labels=labels),
-            }
+        return built
     (emotion,) = emotions
     known = trunk_emotions(trunk)
     if emotion not in known:
@@ -168,6 +298,26 @@ def _networks(
         )
     label = known.index(emotion)
     return {
-        name: load_network(trunk, name).specialised(label)
-        for name in ("generator", "discriminator")
+        name: _as_configured(
+            load_network(trunk, name).specialised(label), network, f"{name} of trunk {trunk}"
+        )
+        for name, network in built.items()
     }
+
+
+def _as_configured(found: Any, wanted: Any, name: str) -> Any:
+    """Return a network, or raise a ValueError that says how it differs from the settings."""
+    if type(found) is not type(wanted):
+        raise ValueError(
+            f"the {name} is a {type(found).__module__}.{type(found).__name__}, the settings ask "
+            f"for a {type(wanted).__module__}.{type(wanted).__name__}; take the settings that the "
+            "trunk was trained with (gan=...)"
+        )
+    for key in sorted(found.arguments.keys() | wanted.arguments.keys()):
+        theirs, ours = found.arguments.get(key), wanted.arguments.get(key)
+        if theirs != ours:
+            raise ValueError(
+                f"the {name} has {key} {theirs}, the settings ask for {ours}; "
+                f"set gan.{name.split()[0]}.{key}={theirs}"
+            )
+    return found
