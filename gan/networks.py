@@ -47,6 +47,12 @@ class Generator(Network):
         """
         raise ValueError("a generator must say how it draws")
 
+    def truncated(
+        self, z: torch.Tensor, truncation: float, label: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Draw more typical faces: (N, 3, size, size) in [-1, 1]; truncation 1 is `forward`."""
+        return self(z * truncation, label)
+
 
 class Discriminator(Network):
     """Faces (and label) → logits.

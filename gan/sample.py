@@ -25,15 +25,15 @@ def draw(generator: Generator, seed: int, truncation: float = 1.0) -> np.ndarray
     a published face must come out the same whoever draws it again.
 
     Args:
-        generator: z → (1, 3, H, W) in [-1, 1]; on the CPU, in evaluation mode.
+        generator: On the CPU, in evaluation mode.
         seed: Of the latent.
-        truncation: Factor of the latent, in (0, 1]: under 1 for more typical faces.
+        truncation: In (0, 1], under 1 for more typical faces (`Generator.truncated`).
 
     Returns:
         (H, W, 3) uint8 RGB.
     """
     z = torch.randn(1, generator.z_dim, generator=torch.Generator().manual_seed(seed))
-    face = to_pixels(generator(z * truncation))[0]
+    face = to_pixels(generator.truncated(z, truncation))[0]
     return face.permute(1, 2, 0).contiguous().numpy()
 
 

@@ -10,6 +10,7 @@ from gan.checkpoint import load_generator, save_networks
 from gan.dcgan import Generator as Dcgan
 from gan.path_length import PathLength, path_lengths
 from gan.regularisers import Turn, r1_penalty
+from gan.sample import draw
 from gan.stylegan2 import (
     Discriminator,
     Generator,
@@ -573,3 +574,14 @@ def test_a_checkpoint_holds_noise_and_centre(tmp_path):
     z = torch.randn(2, 6)
     again = load_generator(tmp_path)
     assert torch.equal(again(z, truncation=0.5), generator(z, truncation=0.5))
+
+
+def test_truncation_reaches_the_sampled_face():
+    generator = Generator(
+        size=32, z_dim=8, w_dim=8, mapping_layers=2, channel_base=64, channel_max=8
+    )
+    generator.eval()
+    faces = [draw(generator, seed, 0.01) for seed in (1, 2)]
+    apart = [draw(generator, seed, 1.0) for seed in (1, 2)]
+    near, far = (np.abs(a.astype(int) - b).mean() for a, b in (faces, apart))
+    assert near < 0.2 * far
