@@ -19,6 +19,7 @@ TOOLS = {
     "inspect": "curation.inspection.command",
     "forget": "curation.forget",
     "prefetch": "curation.prefetch",
+    "import_stylegan": "gan.import_stylegan",
 }
 
 USAGE = """\
@@ -33,6 +34,7 @@ usage: affectory <stage> [key=value ...] [-m]
   affectory inspect <corpus>                 a page to look at a corpus
   affectory forget subject=<name>            what a person's pictures went into; retires it
   affectory prefetch                         which model files are there; fetches those named
+  affectory import_stylegan <file.pkl> ...   a public StyleGAN2 checkpoint, read without running it
 
 experiments: {experiments}
 """

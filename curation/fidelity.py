@@ -35,7 +35,8 @@ class Figure:
         value: The number over all rows.
         n_real: Real rows that it rests on.
         n_fake: Generated rows that it rests on.
-        interval: 95 % jackknife interval, None with fewer than two blocks a side. It tells how
+        interval: 95 % jackknife interval, None with fewer than two blocks a side or too few rows
+            to leave a block out. It tells how
             far another draw of subjects and samples would move the number, not its bias.
         floor: The same number between two halves of the real set, no subject in both: what a
             perfect generator would get. None where not asked for or too few rows.
@@ -176,11 +177,10 @@ def compare(
 
     all_real, all_fake = np.arange(len(real)), len(real) + np.arange(len(fake))
     values = figures_of(all_real, all_fake)
+    rests = [_remainders(side, generator, least=k + 1) for side in (people, all_fake)]
     spread = [
-        _deviations([figures_of(rest, all_fake) for rest in _remainders(people, generator)]),
-        _deviations(
-            [figures_of(all_real, all_fake[rest]) for rest in _remainders(all_fake, generator)]
-        ),
+        _deviations([figures_of(rest, all_fake) for rest in rests[0]]),
+        _deviations([figures_of(all_real, all_fake[rest]) for rest in rests[1]]),
     ]
     floors: list[dict[str, float]] = []
     matched: list[dict[str, float]] = []
@@ -325,8 +325,13 @@ def _measurer(
     return figures_of
 
 
-def _remainders(groups: np.ndarray, generator: np.random.Generator) -> list[np.ndarray]:
-    """Return, for each of up to 10 blocks of whole groups, the places of the other rows."""
+def _remainders(
+    groups: np.ndarray, generator: np.random.Generator, *, least: int
+) -> list[np.ndarray]:
+    """Return, for each of up to 10 blocks of whole groups, the places of the other rows.
+
+    Nothing if one of these has fewer than `least` rows, too few to measure anything with.
+    """
     names = np.unique(groups)
     blocks = min(_BLOCKS, len(names))
     if blocks < 2:
@@ -334,7 +339,8 @@ def _remainders(groups: np.ndarray, generator: np.random.Generator) -> list[np.n
     generator.shuffle(names)
     block_of = {name: index % blocks for index, name in enumerate(names.tolist())}
     blocks_of_rows = np.array([block_of[name] for name in groups.tolist()])
-    return [np.flatnonzero(blocks_of_rows != block) for block in range(blocks)]
+    rests = [np.flatnonzero(blocks_of_rows != block) for block in range(blocks)]
+    return rests if min(map(len, rests)) >= least else []
 
 
 def _halves(people: np.ndarray, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -284,3 +284,12 @@ def test_a_classifier_serves_as_an_extractor():
     assert extractor.name == "small_cnn (trained on the real faces)"
     assert extractor(pictures(4)).dtype == np.float32
     assert extractor.resizer == "none: the corpus' own size"
+
+
+def test_few_rows_have_figures_but_no_interval():
+    rng = np.random.default_rng(0)
+    real, fake = rng.normal(size=(6, 8)), rng.normal(size=(15, 8))
+    figures = compare(real, fake, k=5)
+    assert figures["kernel"].interval is None
+    assert figures["precision"].n_real == 6
+    assert compare(rng.normal(size=(12, 8)), fake, k=5)["kernel"].interval is not None
