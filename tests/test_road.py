@@ -107,6 +107,21 @@ def test_nothing_published_names_a_folder_of_this_machine(road):
             assert str(out.parents[1]) not in path.read_text()
 
 
+def test_tools_look_at_a_finished_road(road, tmp_path):
+    out, _ = road
+    (corpus,) = out.glob("corpora/standardise-*")
+    code, printed = affectory("inspect", corpus, "--to", tmp_path / "page.html", cwd=tmp_path)
+    assert code == 0, printed
+    assert "Where it came from" in (tmp_path / "page.html").read_text()
+    code, printed = affectory("forget", "subject=puppets_studio/S001", "--in", out, cwd=tmp_path)
+    assert code == 0, printed
+    for touched in ("corpora/ingest-", "gans/angry-", "classifiers/", "publications/"):
+        assert touched in printed
+    assert corpus.is_dir()
+    code, printed = affectory("prefetch", cwd=tmp_path)
+    assert "yunet" in printed
+
+
 def test_a_grouping_of_labels_reaches_every_stage(tmp_path):
     stages = "[ingest,standardise,augment,train_trunk,train_gan,sample]"
     words = ("experiment=smoke", "labels=three", f"run={stages}", "test_databases={}", "out=out")
