@@ -95,11 +95,7 @@ class BoxFrame:
     level: bool = False
 
     def __post_init__(self) -> None:
-        if self.margin <= -0.5:
-            raise ValueError(
-                f"margin {self.margin} leaves nothing of a face; it must be over -0.5 "
-                "(standardise.frame.margin)"
-            )
+        _require_margin(self.margin)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -195,11 +191,7 @@ class TemplateFrame:
     down: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.margin <= -0.5:
-            raise ValueError(
-                f"margin {self.margin} leaves nothing of a face; it must be over -0.5 "
-                "(standardise.frame.margin)"
-            )
+        _require_margin(self.margin)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -239,6 +231,14 @@ def eye_angle_deg(face: Face) -> float | None:
     """Return how far the eye line is turned, clockwise in degrees; None without eyes."""
     eyes = eyes_of(face)
     return None if eyes is None else _angle_deg(eyes)
+
+
+def _require_margin(margin: float) -> None:
+    if margin <= -0.5:
+        raise ValueError(
+            f"margin {margin} leaves nothing of a face; it must be over -0.5 "
+            "(standardise.frame.margin)"
+        )
 
 
 def supposed_upright(face: Face) -> Face:

@@ -155,12 +155,13 @@ def write_corpus(
     writer: pq.ParquetWriter | None = None
 
     def flush() -> None:
-        nonlocal writer, held
+        nonlocal writer, held, total
         if writer is None:
             path = out / f"shard-{total // SHARD_ROWS:05d}.parquet"
             # the feature types travel in the schema's metadata: load_dataset sees ClassLabel
             writer = pq.ParquetWriter(path, schema.arrow_schema)
         writer.write_table(pa.Table.from_pylist(batch, schema=schema.arrow_schema))
+        total += len(batch)
         batch.clear()
         held = 0
 
@@ -170,16 +171,13 @@ def write_corpus(
             held += len(batch[-1]["image"]["bytes"])
             full = (total + len(batch)) % SHARD_ROWS == 0
             if full or len(batch) == GROUP_ROWS or held > GROUP_BYTES:
-                count = len(batch)
                 flush()
-                total += count
             if full and writer is not None:
                 writer.close()
                 writer = None
-        count = len(batch)
         if batch or total == 0:
             flush()
-        return total + count
+        return total
     finally:
         if writer is not None:
             writer.close()

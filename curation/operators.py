@@ -9,6 +9,7 @@ after another.
 import math
 import os
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
@@ -32,12 +33,12 @@ class Operator(Protocol):
         ...
 
 
-class Geometric:
+class Geometric(ABC):
     """An operator that is a linear map about the picture's centre; `Chain` fuses neighbours."""
 
+    @abstractmethod
     def draw(self, rng: np.random.Generator) -> Linear:
         """Draw a map from places in the copy to places in the face."""
-        raise NotImplementedError
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Change one face, (H, W, 3) uint8 RGB."""
