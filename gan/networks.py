@@ -67,3 +67,26 @@ class Discriminator(Network):
     def forward(self, x: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
         """(N, 3, size, size) in [-1, 1], (N,) int64 or None → (N,) logits, high for real."""
         raise ValueError("a discriminator must say how it judges")
+
+    def inwards(self) -> list[nn.Module]:
+        """Return the convolutions before the last resolution, from the picture inwards."""
+        return []
+
+    def freeze(self, layers: int) -> None:
+        """Stop the first convolutions from learning (FreezeD, Mo et al. 2020, arXiv:2002.10964).
+
+        For transfer to few faces: what tells a texture is kept, what tells a face is learned.
+
+        Args:
+            layers: How many of `inwards`.
+
+        Raises:
+            ValueError: If there are not so many.
+        """
+        found = self.inwards()
+        if not 0 <= layers <= len(found):
+            raise ValueError(
+                f"freeze is {layers}; this discriminator has {len(found)} such layers (gan.freeze)"
+            )
+        for layer in found[:layers]:
+            layer.requires_grad_(False)

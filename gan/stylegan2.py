@@ -305,6 +305,18 @@ class Discriminator(networks.Discriminator):
             return features.squeeze(1)
         return (features * self.mapping(None, label)).sum(1) / math.sqrt(features.shape[1])
 
+    def inwards(self) -> list[nn.Module]:
+        """Return the convolution from RGB, then of each resolution the 3 × 3 ones and the skip.
+
+        As ADA's ``freezed`` counts: 10 are the three finest resolutions of a residual network.
+        """
+        return [
+            layer
+            for level in self.levels
+            for layer in (level.from_rgb, level.conv0, level.conv1, level.skip)
+            if isinstance(layer, nn.Module)
+        ]
+
     def specialised(self, label: int) -> Self:
         """Return the plain network that this one is for one label, exactly.
 
@@ -348,31 +360,6 @@ def automatic(size: int, devices: int = 1) -> dict[str, float | int]:
         "ema_kimg": batch_size * 10 / 32,
         "ema_ramp": 0.05,
     }
-
-
-def freeze(discriminator: Discriminator, layers: int) -> None:
-    """Stop the first convolutions of a discriminator from learning (FreezeD, arXiv:2002.10964).
-
-    For transfer to few faces. They are counted from the picture inwards: the 1 × 1 convolution
-    from RGB, then of each resolution the two 3 × 3 ones and the skip, as ADA's ``freezed`` counts.
-
-    Args:
-        discriminator: Changed in place.
-        layers: How many; 10 freezes the three finest resolutions of a residual network.
-
-    Raises:
-        ValueError: If there are not so many before the last resolution.
-    """
-    found = [
-        layer
-        for level in discriminator.levels
-        for layer in (level.from_rgb, level.conv0, level.conv1, level.skip)
-        if layer is not None
-    ]
-    if not 0 <= layers <= len(found):
-        raise ValueError(f"freeze is {layers}; this discriminator has {len(found)} such layers")
-    for layer in found[:layers]:
-        layer.requires_grad_(False)
 
 
 def _known(architecture: Architecture) -> Architecture:

@@ -21,7 +21,7 @@ from curation.corpus import write_corpus
 from curation.features import RandomConvolutions
 from gan import loop, networks
 from gan.augmentation import Augmentation
-from gan.checkpoint import load_generator, load_network
+from gan.checkpoint import load_generator, load_network, save_networks
 from gan.dcgan import Discriminator, Generator
 from gan.devices import count_devices
 from gan.grids import interpolation_grid
@@ -739,9 +739,51 @@ def trunk(faces, tmp_path_factory):
 
 def test_a_trunk_of_another_architecture_is_named(faces, trunk, tmp_path):
     wider = partial(Generator, size=16, filters=6, max_filters=12, z_dim=8)
-    message = r"generator of trunk .* has filters 4, the settings ask for 6; set gan.generator"
+    message = r"generator of trunk .* has filters 4, not 6, .*; set gan\.generator\.filters=4 "
     with pytest.raises(ValueError, match=message):
         trained(faces, tmp_path / "gan", plain(generator=wider, trunk=trunk))
+
+
+def test_all_that_differs_from_a_trunk_is_named_at_once(faces, trunk, tmp_path):
+    other = partial(Generator, size=32, filters=6, max_filters=12, z_dim=8)
+    with pytest.raises(ValueError, match=r"set gan\.generator\.filters=4 .* size=16$"):
+        trained(faces, tmp_path / "gan", plain(generator=other, trunk=trunk))
+
+
+def test_no_steps_after_a_trunk_are_the_conditional_network_itself(faces, trunk, tmp_path):
+    out = tmp_path / "gan"
+    facts = trained(faces, out, plain(trunk=trunk, steps=0, warm_steps=0, watch=watching()))
+    z = torch.randn(3, 8)
+    conditional = load_generator(trunk)(z, torch.ones(3, dtype=torch.long))  # angry, happy
+    torch.testing.assert_close(load_generator(out)(z), conditional)
+    assert [line["step"] for line in metrics(out)] == ["0"]
+    assert facts["choice"]["step"] == 0
+
+
+def test_frozen_layers_of_a_trunk_stay_as_they_are(faces, trunk, tmp_path):
+    out = tmp_path / "gan"
+    trained(faces, out, plain(trunk=trunk, freeze=1, steps=3))
+    before = load_network(trunk, "discriminator").specialised(1).state_dict()
+    after = load_network(out, "discriminator").state_dict()
+    kept = {name for name in after if torch.equal(before[name], after[name])}
+    assert kept == {"downs.0.weight", "downs.0.bias"}
+    with pytest.raises(ValueError, match=r"freeze is 3; this discriminator has 1 such"):
+        trained(faces, tmp_path / "more", plain(trunk=trunk, freeze=3))
+    with pytest.raises(ValueError, match=r"name a trunk \(gan\.from_trunk\)"):
+        trained(faces, tmp_path / "none", plain(freeze=1))
+
+
+def test_a_network_without_classes_is_a_trunk_for_any_emotion(faces, tmp_path):
+    trained(faces, tmp_path / "plain", plain(steps=1))
+    imported = tmp_path / "imported"
+    imported.mkdir()
+    networks = {
+        name: load_network(tmp_path / "plain", name) for name in ("generator", "discriminator")
+    }
+    save_networks(imported, networks, emotions=[])  # as `affectory import_stylegan` writes it
+    trained(faces, tmp_path / "angry", plain(emotions=("angry",), trunk=imported, steps=0))
+    z = torch.randn(2, 8)
+    assert torch.equal(load_generator(tmp_path / "angry")(z), networks["generator"](z))
 
 
 @pytest.mark.parametrize(
