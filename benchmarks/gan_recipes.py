@@ -44,6 +44,7 @@ PLAIN = [
     "gan.betas=[0.5,0.999]",
     "gan.ema_decay=0.0",
 ]
+LONG = ["gan.trunk_steps=1500", "gan.steps=300", "gan.tick_steps=50", "gan.watch.every=1"]
 ARMS: dict[str, list[str]] = {
     "recipe": [],
     "recipe, bfloat16": ["gan.precision=bf16-mixed"],
@@ -51,12 +52,10 @@ ARMS: dict[str, list[str]] = {
     "plain, batch normalisation": [*PLAIN, "gan.generator.batch_norm=2"],
     "from scratch, our steps": ["gan.from_trunk=null"],
     "one conditional GAN": ["gan=conditional"],
-    # for small sets, long enough to collapse: with and without what guards against it
-    "guarded": ["gan.steps=3000", "gan.tick_steps=100", "gan.watch.every=1"],
+    # twice as long and more, to see what becomes of small sets, and without what guards against it
+    "guarded": LONG,
     "unguarded": [
-        "gan.steps=3000",
-        "gan.tick_steps=100",
-        "gan.watch.every=1",
+        *LONG,
         "gan.regularisers=[]",
         "gan.augmentation.operations=[]",
         "gan.mirror=false",
