@@ -19,7 +19,8 @@ from torch.nn import functional as F
 
 from curation.corpus import write_corpus
 from curation.features import RandomConvolutions
-from gan import loop, networks
+from gan import loop, networks, stylegan2
+from gan.ada import GROUPS, Ada
 from gan.augmentation import Augmentation
 from gan.checkpoint import load_generator, load_network, save_networks
 from gan.dcgan import Discriminator, Generator
@@ -27,6 +28,7 @@ from gan.devices import count_devices
 from gan.grids import interpolation_grid
 from gan.losses import Hinge, LeastSquares, NonSaturating, Wasserstein, generator_gradient
 from gan.module import GanModule, adam_settings, step_chance
+from gan.path_length import PathLength
 from gan.pixels import to_network
 from gan.regularisers import R1, GradientPenalty, Regulariser, Turn, r1_penalty
 from gan.train import in_steps, train
@@ -687,6 +689,62 @@ def test_a_killed_training_goes_on_after_its_last_tick_too(
         assert trained(faces, tmp_path / "gan", everything()) == expected
     for name in FILES:
         assert (tmp_path / "gan" / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+def stylegan(**changes):
+    """StyleGAN2-ADA with a state of its own in every part: p, the path length's mean, centres."""
+    narrow = {"size": 16, "channel_base": 64, "channel_max": 8}
+    return plain(
+        emotions=("angry", "happy"),
+        generator=partial(
+            stylegan2.Generator, z_dim=8, w_dim=8, mapping_layers=2, architecture="skip", **narrow
+        ),
+        discriminator=partial(stylegan2.Discriminator, mapping_layers=2, spread=2, **narrow),
+        regularisers=[R1(gamma=0.1, every=3), PathLength(every=2)],
+        augmentation=Ada(groups=GROUPS, p=0.3, kimg=0.1, every=2),
+        lazy_adam=True,
+        mirror=True,
+        steps=11,
+        watch=watching(),
+        **changes,
+    )
+
+
+@pytest.fixture(scope="module")
+def whole_stylegan(faces, tmp_path_factory):
+    out = tmp_path_factory.mktemp("gan") / "stylegan"
+    return out, trained(faces, out, stylegan())
+
+
+# between two penalties, between two changes of p, in the last tick
+@pytest.mark.parametrize("killed_at", [1, 5, 10])
+def test_a_killed_stylegan2_ada_ends_as_if_it_had_not_been(
+    faces, whole_stylegan, tmp_path, monkeypatch, killed_at
+):
+    whole, expected = whole_stylegan
+    play = GanModule._play
+
+    def game(self, draws):
+        if self.step == killed_at:
+            raise KilledError
+        play(self, draws)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GanModule, "_play", game)
+        with pytest.raises(KilledError):
+            trained(faces, tmp_path / "gan", stylegan())
+    assert trained(faces, tmp_path / "gan", stylegan()) == expected
+    for name in FILES:
+        assert (tmp_path / "gan" / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+def test_p_adapts_and_is_noted_at_every_tick(whole_stylegan):
+    found = [float(line["ada_p"]) for line in metrics(whole_stylegan[0])]
+    # two changes a tick, each by two batches of four faces over 100
+    steps = np.diff([0.3, *found]) / 0.08
+    np.testing.assert_allclose(steps, steps.round(), atol=1e-9)
+    assert set(np.abs(steps).round()) <= {0.0, 1.0, 2.0}
+    assert len(set(found)) > 1
 
 
 def test_every_figure_is_a_column(uninterrupted):
