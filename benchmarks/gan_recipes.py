@@ -44,7 +44,7 @@ PLAIN = [
     "gan.betas=[0.5,0.999]",
     "gan.ema_decay=0.0",
 ]
-LONG = ["gan.trunk_steps=1500", "gan.steps=300", "gan.tick_steps=50", "gan.watch.every=1"]
+LONG = ["gan.trunk_steps=1500", "gan.tick_steps=50", "gan.watch.every=1"]
 ARMS: dict[str, list[str]] = {
     "recipe": [],
     "recipe, bfloat16": ["gan.precision=bf16-mixed"],
