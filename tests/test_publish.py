@@ -13,7 +13,8 @@ from PIL import Image
 
 from curation.card import CARDS, reason_category
 from curation.corpus import COLUMNS, EMOTIONS, Corpus, content_id, write_corpus
-from curation.publish import publish, read_licences
+from curation.licences import read_licences
+from curation.publish import publish
 from curation.recipes import RECIPES
 
 SIDE = 8
@@ -297,8 +298,8 @@ def test_card_tells_settings_but_no_folder_of_anybody(tmp_path):
 
 
 def test_several_shards_hold_every_row_once(tmp_path, monkeypatch):
-    monkeypatch.setattr("curation.publish.FILE_ROWS", 100)
-    monkeypatch.setattr("curation.publish.BATCH_ROWS", 50)
+    monkeypatch.setattr("curation.shards.FILE_ROWS", 100)
+    monkeypatch.setattr("curation.shards.GROUP_ROWS", 50)
     out = tmp_path / "out"
     out.mkdir()
     publish(*corpora(tmp_path, "puppets_ten"), out, **SETTINGS)
