@@ -238,17 +238,10 @@ def render(
         release=release,
         emotions=list(emotions),
         label_names=sources[0].emotions,
-        rows=rows,
-        counted=[
-            [
-                f"`{row['recipe']}`",
-                row["split"],
-                *row["emotions"],
-                row["total"],
-                *(row["origins"][kind] for kind in kinds),
-                row["people"],
-            ]
-            for row in rows
+        held_out=any(split == "validation" for _, split in contents),
+        by_emotion=[[*row["name"], *row["emotions"], row["total"]] for row in rows],
+        by_origin=[
+            [*row["name"], *(row["origins"][kind] for kind in kinds), row["people"]] for row in rows
         ],
         kinds=kinds,
         kind_titles=[KINDS[kind] for kind in kinds],
@@ -331,8 +324,7 @@ def _config_rows(
 ) -> list[dict[str, Any]]:
     return [
         {
-            "recipe": recipe,
-            "split": split,
+            "name": (f"`{recipe}`", split),
             "total": len(facts),
             "emotions": [int((facts["emotion"] == emotion).sum()) for emotion in emotions],
             "origins": Counter(facts["origin"]),

@@ -68,6 +68,7 @@ def write(
     columns: Mapping[str, str],
     licences: Mapping[str, Licence],
     records: Sequence[Record],
+    reads: Sequence[Path],
 ) -> None:
     """Write ``croissant.json`` beside the Parquet files.
 
@@ -83,6 +84,7 @@ def write(
         columns: Column → what it means.
         licences: Database → terms.
         records: Records of the stages upstream, inputs first.
+        reads: The finished folders that were read.
     """
     paths: dict[str, list[Path]] = {}
     for (recipe, _), one in written.items():
@@ -114,7 +116,7 @@ def write(
             "labels of synthetic faces are intentions, checked by a classifier and not by people",
             "a generator repeats the people, lighting and imbalances of its database",
         ],
-        **_provenance(records, licences),
+        **_provenance(records, reads, licences),
         "distribution": [*_distribution(out, paths)],
         "recordSet": [
             *_labels(features),
@@ -210,7 +212,9 @@ def _record_set(recipe: str, features: Features, columns: Mapping[str, str]) -> 
     }
 
 
-def _provenance(records: Sequence[Record], licences: Mapping[str, Licence]) -> dict[str, Any]:
+def _provenance(
+    records: Sequence[Record], reads: Sequence[Path], licences: Mapping[str, Licence]
+) -> dict[str, Any]:
     """Return the lineage in PROV-O.
 
     Each finished folder is an entity, called by the hash of its content; the stage that made it is
@@ -251,9 +255,8 @@ def _provenance(records: Sequence[Record], licences: Mapping[str, Licence]) -> d
         about = {"@type": "prov:Activity", "@id": place, "name": name}
         return {**about, **({"prov:used": used} if used else {})}
 
-    # the last ones, which nothing after them has used: what publish read
-    behind = {name for record in records for name in _inputs(record)}
-    last = [content for content in known if content not in behind]
+    folders = {record.folder.resolve(): content for content, record in known.items()}
+    last = [folders[path.resolve()] for path in reads if path.resolve() in folders]
     agent = {"@type": "prov:SoftwareAgent", "@id": "urn:affectory", "name": "Affectory"}
     made = activity("urn:affectory:publish", "publish", [entity(content) for content in last])
     return {

@@ -184,6 +184,7 @@ def publish(
         columns=card.COLUMNS,
         licences=terms,
         records=records,
+        reads=[corpus, synthetic],
     )
     logger.info("publish: wrote %s", facts["configs"])
     return facts

@@ -124,6 +124,24 @@ def test_what_is_withheld_is_a_manifest_and_no_picture(home):
     assert not [picture for picture in pictures if picture in everything]
 
 
+def test_the_card_counts_the_people_by_sex_and_tells_how_to_rebuild(home):
+    _, closed, _ = home
+    text = (closed / "README.md").read_text()
+    ingested = Corpus(next(closed.parents[1].glob("corpora/ingest-*"))).facts
+    part = text.split("## The people behind it")[1].split("\n## ")[0]
+    lines = [line.strip("| ").split(" | ") for line in part.splitlines() if line.startswith("|")]
+    assert len(lines) == 2 + 2 + 1  # one of four people is held out, so one sex there
+    for split, sex, people, *counts in lines[2:]:
+        own = ingested[(ingested["split"] == split) & (ingested["sex"] == sex)]
+        assert int(people) == own["subject"].nunique()
+        assert [int(count) for count in counts[:-1]] == [
+            int((own["emotion"] == emotion).sum()) for emotion in EMOTIONS
+        ]
+        assert int(counts[-1]) == len(own)
+    assert "**No real face is in this data set.**" in text
+    assert "affectory rebuild path/to/this/folder database.root=" in text
+
+
 def test_a_licence_holder_rebuilds_the_same_bytes(home, tmp_path, capsys):
     tree, closed, opened = home
     published = tmp_path / "test_and_train" / "published"
