@@ -18,6 +18,7 @@ import datasets_cards
 from curation.corpus import Corpus, decode_png
 from curation.licences import Licence
 from curation.lineage import Record
+from curation.recipes import Recipe
 from curation.shards import STEMS, Key, Masks
 
 CARDS = Path(datasets_cards.__file__).parent
@@ -28,12 +29,6 @@ KINDS = {
     "imported": "imported",
 }
 MEASURES = {"frechet": "Fréchet distance", "kernel": "kernel distance"}
-DESCRIPTIONS = {
-    "original": "real faces",
-    "geometric": "real faces and their geometric copies",
-    "gan": "real faces, their geometric copies and the synthetic faces that passed the gates",
-    "synthetic": "the synthetic faces that passed the gates, alone",
-}
 COLUMNS = {
     "id": "hash of the pixels",
     "image": "the picture, PNG, RGB",
@@ -47,7 +42,7 @@ COLUMNS = {
     "arousal": "calm (-1) to excited (1), where the database knows it",
     "source": "where the picture lies in its database",
     "split": "by person, decided before any augmentation",
-    "origin": "real, geometric (a copy), gan (synthetic) or imported",
+    "origin": "real, geometric (a copy), gan, or imported (synthetic, of a third party)",
     "parent": "id of the real face that a geometric copy was made from",
     "detector_score": "the face detector's own confidence, where it has one",
     "face_px": "side of the detected face in the original, pixels",
@@ -201,6 +196,7 @@ def render(
     name: str,
     release: int,
     emotions: Sequence[str],
+    recipes: Mapping[str, Recipe],
     licences: Mapping[str, Licence],
     records: Sequence[Record],
 ) -> str:
@@ -215,6 +211,7 @@ def render(
         name: Short name for the citation.
         release: Which version of the data set this is.
         emotions: Published emotions.
+        recipes: Name → recipe.
         licences: Database → terms.
         records: Records of the stages upstream.
     """
@@ -245,7 +242,7 @@ def render(
         ],
         kinds=kinds,
         kind_titles=[KINDS[kind] for kind in kinds],
-        descriptions=DESCRIPTIONS,
+        descriptions={name: recipe.describe() for name, recipe in recipes.items()},
         example=default_configuration(list(facts["configs"])),
         gates=gates,
         reasons=reasons,

@@ -23,7 +23,7 @@ from curation.disclosure import is_disclosed
 from curation.gates import METRICS
 from curation.licences import RECORDS, Licence, permitted, read_licences, unknown_licence
 from curation.lineage import lineage
-from curation.recipes import RECIPES, chosen
+from curation.recipes import Recipe
 from curation.shards import Key, Masks, Written, layout_of, write_configurations
 from curation.withheld import write_withheld
 
@@ -40,7 +40,7 @@ def publish(
     name: str,
     title: str,
     emotions: Sequence[str],
-    recipes: Sequence[str],
+    recipes: Mapping[str, Recipe],
     release: int = 1,
     date: str | None = None,
     url: str | None = None,
@@ -62,7 +62,7 @@ def publish(
         name: Short name for the citation, such as ``affectory-kdef``.
         title: Heading of the card.
         emotions: The emotions to publish; label codes are those of the corpus in any case.
-        recipes: Configurations to write, names of `curation.recipes.RECIPES`.
+        recipes: Configurations to write: name → recipe.
         release: Version of the data set, 1 or more; raise it when what was published changes.
         date: Day of publication, ``2026-11-26``, for the Croissant file.
         url: Page of the data set, for the Croissant file.
@@ -72,15 +72,14 @@ def publish(
 
     Returns:
         ``configs`` (recipe → split → rows), ``withheld`` (the same of what is not there),
-        ``not_rebuildable`` (why the latter cannot be rebuilt, or null), ``made``, ``kept``,
+        ``not_rebuildable`` (recipe → why, of those that nobody can rebuild), ``made``, ``kept``,
         ``rejected`` (by reason), ``redistributable`` and ``licences`` (database → its terms).
 
     Raises:
-        ValueError: If a recipe or an emotion is unknown, or nothing may be published.
+        ValueError: If an emotion is unknown, a recipe takes faces that passed no gate or asks for
+            more than there are, or nothing may be published.
         RuntimeError: If what was written holds a picture that may not be passed on.
     """
-    if unknown := [recipe for recipe in recipes if recipe not in RECIPES]:
-        raise ValueError(f"recipes {unknown} are unknown; they are of {', '.join(RECIPES)}")
     if release < 1:
         raise ValueError(f"release is {release}; the first is 1 (release)")
     sources = Corpus(corpus), Corpus(synthetic)
@@ -91,9 +90,9 @@ def publish(
             f"{corpus} is labelled {', '.join(sources[0].emotions)}, {synthetic} "
             f"{', '.join(sources[1].emotions)}; make both with the same emotions"
         )
-    databases = _databases(sources[0].facts)
+    databases, imported = _databases(sources[0].facts), _imported(sources[1].facts)
     known = read_licences([RECORDS, *([licences] if licences else [])])
-    terms = {database: known.get(database) or unknown_licence(database) for database in databases}
+    terms = {name: known.get(name) or unknown_licence(name) for name in [*databases, *imported]}
     free = (
         permitted(sources[0].facts, terms, set(databases)),
         permitted(sources[1].facts, terms, set(databases)),
@@ -117,9 +116,9 @@ def publish(
     contents = check_written(written, sources, free)
 
     records = lineage([corpus, synthetic])
-    unfit = None
+    lost: Mapping[str, str] = {}
     if withheld:
-        unfit = write_withheld(
+        lost = write_withheld(
             out,
             sources,
             published=published,
@@ -134,14 +133,14 @@ def publish(
                 "licences": {database: licence.name for database, licence in terms.items()},
             },
         )
-        if unfit:
-            logger.warning("publish: what is withheld cannot be rebuilt: %s", unfit)
+        for recipe, why in lost.items():
+            logger.warning("publish: %s is withheld and cannot be rebuilt: %s", recipe, why)
     facts = {
         "configs": _nested({key: one.rows for key, one in written.items()}),
         "withheld": _nested(
             {key: sum(int(mask.sum()) for mask in pair) for key, pair in withheld.items()}
         ),
-        "not_rebuildable": unfit,
+        "not_rebuildable": dict(lost),
         "redistributable": not withheld,
         "licences": {database: licence.name for database, licence in terms.items()},
         **card.gate_totals(sources[1].facts, emotions),
@@ -168,6 +167,7 @@ def publish(
         name=name,
         release=release,
         emotions=emotions,
+        recipes=recipes,
         licences=terms,
         records=records,
     )
@@ -191,26 +191,29 @@ def publish(
 
 
 def choose(
-    sources: tuple[Corpus, Corpus], emotions: Sequence[str], recipes: Sequence[str] | set[str]
+    sources: tuple[Corpus, Corpus], emotions: Sequence[str], recipes: Mapping[str, Recipe]
 ) -> Masks:
-    """Choose rows: (recipe, split) → one boolean a row of the corpus and of the synthetic one."""
+    """Choose rows: (recipe, split) → one boolean a row of the corpus and of the synthetic one.
+
+    Raises:
+        ValueError: If a recipe takes faces that passed no gate, or asks for more than there are.
+    """
     real, made = (source.facts for source in sources)
-    wanted_real, wanted_made = (facts["emotion"].isin(list(emotions)) for facts in (real, made))
-    # a generated face comes from the selected corpus alone; null means that no gate has judged
-    # it, which is no pass
-    wanted_real &= real["origin"] != "gan"
-    passed = wanted_made & (made["origin"] == "gan") & made["keep"].fillna(False).astype(bool)
-    held = wanted_real & (real["split"] == "validation") & (real["origin"] == "real")
+    held = (real["split"] == "validation") & (real["origin"] == "real")
+    held &= real["emotion"].isin(list(emotions))
     masks = {}
-    for recipe in [recipe for recipe in RECIPES if recipe in recipes]:
-        pair = (
-            (chosen(real, recipe) & wanted_real).to_numpy(bool),
-            (chosen(made, recipe) & passed).to_numpy(bool),
-        )
-        if pair[0].any() or pair[1].any():
-            masks[recipe, "train"] = pair
-            if pair[0].any() and held.to_numpy(bool).any():
-                masks[recipe, "validation"] = (held.to_numpy(bool), np.zeros(len(made), bool))
+    for name, recipe in recipes.items():
+        if not recipe.gated:
+            raise ValueError(
+                f"recipe {name!r} takes faces that the gates have not passed, copies of training "
+                "faces perhaps; it is for benchmarks (protocol.arms), not for publishing "
+                "(stages.publish.call.recipes)"
+            )
+        chosen = recipe.choose(real, made, emotions, label=f"recipe {name!r}")
+        if len(chosen):
+            masks[name, "train"] = chosen.corpus, chosen.synthetic
+            if chosen.corpus.any() and held.any():
+                masks[name, "validation"] = (held.to_numpy(bool), np.zeros(len(made), bool))
     return masks
 
 
@@ -270,8 +273,15 @@ def check_written(
 
 
 def _databases(facts: pd.DataFrame) -> list[str]:
-    trained_on = facts.loc[facts["split"] != "test", "database"]
-    return sorted(trained_on.fillna("unnamed").astype(str).unique())
+    return _named(facts[facts["split"] != "test"])
+
+
+def _imported(facts: pd.DataFrame) -> list[str]:
+    return _named(facts[facts["origin"] == "imported"])
+
+
+def _named(facts: pd.DataFrame) -> list[str]:
+    return sorted(facts["database"].fillna("unnamed").astype(str).unique())
 
 
 def _names(masks: Masks) -> str:
@@ -283,7 +293,7 @@ def _nothing(
 ) -> str:
     words = f"nothing can be published for {', '.join(emotions)}: "
     strict = [name for name, licence in terms.items() if not licence.redistribute_synthetic]
-    if strict and ("synthetic", "train") in masks:
+    if strict and any(pair[1].any() for pair in masks.values()):
         return words + (
             f"the record of {', '.join(strict)} does not let even synthetic faces be passed on "
             "(redistribute_synthetic)"
@@ -293,7 +303,7 @@ def _nothing(
         f"{', '.join(closed)} may not be passed on" if closed else f"{', '.join(terms)} are absent"
     )
     return words + (
-        f"no generated face in {synthetic} passed the gates, or stage.recipes lacks 'synthetic', "
+        f"no generated face in {synthetic} passed the gates, or no recipe is of such faces alone, "
         f"and the pictures of {state}"
     )
 

@@ -49,7 +49,7 @@ def write_withheld(
     records: Sequence[Record],
     layout: tuple[int, int],
     about: Mapping[str, Any],
-) -> str | None:
+) -> dict[str, str]:
     """Write the folder by which a licence holder rebuilds the withheld configurations.
 
     Args:
@@ -63,22 +63,26 @@ def write_withheld(
         about: Name, title and licences, for whoever opens the rebuilt folder.
 
     Returns:
-        None, or why it cannot be rebuilt (then nothing is written).
+        Configuration → why it cannot be rebuilt, of those that cannot. If that is all of them,
+        nothing is written.
     """
-    chain = {record.stage: record for record in records}
-    if len(records) != len(CHAIN) or any(stage not in chain for stage in CHAIN):
-        came = ", ".join(record.stage for record in records) or "no stage on record"
-        return f"the corpus was not made by {', '.join(CHAIN)} (but by {came})"
-    if not (chain["ingest"].folder / FILES).is_file():
-        return f"the ingested corpus has no {FILES}"
-    # the synthetic faces of withheld configurations are read from a published one
-    wanted = np.any([pair[1] for pair in withheld.values()], axis=0)
-    giver = next((key for key, pair in published.items() if not (wanted & ~pair[1]).any()), None)
-    if giver is None and wanted.any():
-        return "their synthetic faces are in no published configuration"
-    if (wanted & ~permitted[1]).any():
-        return "they hold synthetic faces that may not be passed on"
+    if problem := _off_the_road(records):
+        return dict.fromkeys((recipe for recipe, _ in withheld), problem)
+    # the synthetic faces of withheld configurations are read from one published configuration
+    givers = [key for key, pair in published.items() if pair[1].any()]
+    giver = max(givers, key=lambda key: published[key][1].sum(), default=None)
+    given = published[giver][1] if giver else np.zeros(len(sources[1]), bool)
+    lost: dict[str, str] = {}
+    for (recipe, _), pair in withheld.items():
+        if (pair[1] & ~permitted[1]).any():
+            lost[recipe] = "it holds synthetic faces that may not be passed on"
+        elif (pair[1] & ~given).any():
+            lost[recipe] = "its synthetic faces are in no published configuration"
+    withheld = {key: pair for key, pair in withheld.items() if key[0] not in lost}
+    if not withheld:
+        return lost
 
+    chain = {record.stage: record for record in records}
     folder = out / FOLDER
     folder.mkdir()
     _write_files(chain["ingest"].folder, folder / FILES)
@@ -103,7 +107,16 @@ def write_withheld(
         "versions": chain["augment"].content.get("versions"),
     }
     write_json(folder / PLAN, plan)
-    return None
+    return lost
+
+
+def _off_the_road(records: Sequence[Record]) -> str:
+    """Return why a corpus with this lineage cannot be made again; empty if it can."""
+    if sorted(record.stage for record in records) != sorted(CHAIN):
+        came = ", ".join(record.stage for record in records) or "no stage on record"
+        return f"the corpus was not made by {', '.join(CHAIN)}, but by {came}"
+    ingested = next(record.folder for record in records if record.stage == "ingest")
+    return "" if (ingested / FILES).is_file() else f"the ingested corpus has no {FILES}"
 
 
 def row_hashes(files: Sequence[Path]) -> list[str]:

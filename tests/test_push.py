@@ -22,6 +22,7 @@ from curation import push
 from curation.artifact import folder_hash, write_json
 from curation.corpus import EMOTIONS, write_corpus
 from curation.publish import publish
+from curation.recipes import Part, Recipe
 
 ROOT = Path(__file__).parents[1]
 NAME = "lab/faces"
@@ -195,7 +196,12 @@ def faces(kind, each):
 
 def published(folder, **settings):
     """Publish as the pipeline does: with its record beside."""
-    given = {"name": "faces", "title": "Faces", "emotions": EMOTIONS, "recipes": ["synthetic"]}
+    given = {
+        "name": "faces",
+        "title": "Faces",
+        "emotions": EMOTIONS,
+        "recipes": {"synthetic": Recipe({"gan": Part()})},
+    }
     paths = [folder / "corpus", folder / "selected", folder / "published"]
     for path in paths:
         path.mkdir(parents=True)

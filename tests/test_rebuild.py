@@ -103,7 +103,7 @@ def test_what_is_withheld_is_a_manifest_and_no_picture(home):
     facts = read_json(closed / "publication.json")["facts"]
     assert facts["configs"] == {"synthetic": {"train": 21}}
     assert facts["withheld"]["original"] == {"train": 42, "validation": 14}
-    assert facts["not_rebuildable"] is None
+    assert facts["not_rebuildable"] == {}
     assert sorted(path.name for path in (closed / "withheld").iterdir()) == [
         "files.csv",
         "rebuild.json",
