@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import timm
 import torch
@@ -13,7 +14,7 @@ from classifiers.module import Batches, RecogniserTraining
 from classifiers.networks import Normalise, rebuild, small_cnn, timm_network
 from classifiers.predict import Predictor, probabilities_of, save_ensemble
 from classifiers.train import fit, train_gate
-from curation.corpus import content_id, write_corpus
+from curation.corpus import Corpus, content_id, write_corpus
 
 TRAINING = {
     "steps": 15,
@@ -326,10 +327,19 @@ def test_the_gate_judges_each_real_face_once_out_of_fold(gate):
         "fold-0.safetensors",
         "fold-1.safetensors",
         "fold-2.safetensors",
+        "out_of_fold.parquet",
         "recogniser.json",
     ]
     assert facts["train_rows"] == 48
     figures = facts["out_of_fold"]
+    table = pd.read_parquet(root / "gate" / "out_of_fold.parquet")
+    real = Corpus(root / "corpus").facts.query("split == 'train' and origin == 'real'")
+    assert sorted(table["id"]) == sorted(real["id"])
+    assert table.groupby("subject")["fold"].nunique().max() == 1
+    probabilities = table[list(EMOTIONS)].to_numpy()
+    np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-5)
+    hits = (np.array(EMOTIONS)[probabilities.argmax(1)] == table["emotion"]).mean()
+    assert hits == pytest.approx(figures["accuracy"]["value"])
     # 24 real faces; neither the copies nor the test face count
     assert np.sum(figures["confusion"]) == figures["accuracy"]["n"] == 24
     assert figures["recall"]["happy"]["n"] == 12

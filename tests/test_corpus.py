@@ -21,7 +21,6 @@ from curation.corpus import (
     split_subjects,
     write_corpus,
 )
-from curation.recipes import RECIPES, chosen
 
 SEED = 2**62 + 12345  # a float64 would lose its last digits
 
@@ -388,33 +387,3 @@ def test_one_person_with_most_pictures_gets_a_fold_alone():
 def test_impossible_folds_are_told(folds, fold):
     with pytest.raises(ValueError, match=f"fold {fold} of {folds} is impossible with 40 subjects"):
         fold_subjects(PEOPLE, folds=folds, fold=fold)
-
-
-FACTS = [
-    ("train", "real", None),
-    ("train", "geometric", None),
-    ("train", "gan", True),
-    ("train", "gan", False),
-    ("test", "real", None),
-    ("validation", "real", None),
-    ("train", "imported", True),
-]
-
-
-@pytest.mark.parametrize(
-    ("recipe", "places"),
-    [("original", [0]), ("geometric", [0, 1]), ("gan", [0, 1, 2]), ("synthetic", [2])],
-)
-def test_a_recipe_takes_kept_training_rows_of_its_origins(written, recipe, places):
-    rows = [
-        row(number, split=split, origin=origin, keep=keep)
-        for number, (split, origin, keep) in enumerate(FACTS)
-    ]
-    mask = chosen(written(rows).facts, recipe)
-    assert mask.dtype == bool
-    assert np.flatnonzero(mask).tolist() == places
-
-
-def test_an_unknown_recipe_is_told_with_the_known_ones(written):
-    with pytest.raises(ValueError, match=f"'OL' is unknown; it is one of {', '.join(RECIPES)}"):
-        chosen(written([row()]).facts, "OL")
