@@ -1,0 +1,362 @@
+"""Exact nearest neighbours and balls among rows of features, fast on a CPU.
+
+A first pass in a short number format brackets every distance: each value comes with a bound on its
+error, from the rounding of every row (known exactly) and the worst case of the summation. Only
+what the brackets leave open is computed, in float64, from the differences of the rows. So the
+answer is that of float64 throughout, whatever the format of the first pass.
+
+The first pass takes bfloat16 on processors that compute with it (x86: avx512_bf16 or amx_bf16),
+else float32. Rows that it cannot tell apart, as in tight clusters, are passed again in a longer
+format. Rows are centred first, since only differences matter and short vectors round to less.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+_GROUP = 32  # scores that are looked at through their maximum first
+_CHUNK = 4096  # rows of the bank in one product: fits the processor's cache with the queries
+_SCORES = 128 << 20  # bytes of scores held at a time
+_PAIRS = 2048  # pairs compared exactly at a time
+_OPEN = 1 / 32  # share of pairs left open above which a longer format costs less than they do
+_TILE = 1 << 25  # pairs of a ball and a point judged at a time
+
+
+def nearest(
+    queries: np.ndarray, among: np.ndarray, k: int, *, itself: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the k nearest rows to each query, exactly.
+
+    Args:
+        queries: (n, d) float.
+        among: (N, d) float; where to look.
+        k: How many neighbours, at most N, or N − 1 with `itself`.
+        itself: Whether `queries` are the rows of `among`, and no row counts as its own
+            neighbour; an equal row elsewhere does.
+
+    Returns:
+        Places in `among` (n, k) int64 and Euclidean distances (n, k) float64, nearest first; of
+        equal distances the lower place first, unless hundreds are equal.
+
+    Raises:
+        ValueError: If the widths differ, a value is not finite, or `among` has too few rows.
+    """
+    queries, among = _checked(queries, among)
+    if not 1 <= k <= len(among) - itself:
+        raise ValueError(f"{k} neighbours were asked for among {len(among) - itself} rows")
+    if itself and len(queries) != len(among):
+        raise ValueError(f"{len(queries)} queries cannot be the {len(among)} rows themselves")
+    places = np.empty((len(queries), k), np.int64)
+    squares = np.empty((len(queries), k))
+    frame = _Frame.around(among, queries)
+    bank = _Bank(among, frame, _formats()[0])
+    block = max(1, _SCORES // (bank.rows.element_size() * bank.rows.shape[0]))
+    for start in range(0, len(queries), block):
+        stop = min(start + block, len(queries))
+        most = (stop - start) * max(_OPEN * len(among), 16 * k)
+        owners, others = _candidates(bank, queries[start:stop], k + itself)
+        while len(owners) > most and bank.longer is not None:
+            bank = _Bank(among, frame, bank.longer)  # for good: the next rows are no easier
+            owners, others = _candidates(bank, queries[start:stop], k + itself)
+        if len(owners) > most:
+            owners, others = _highest(bank, queries[start:stop], k + itself)
+        if itself:
+            owners, others = (side[others != owners + start] for side in (owners, others))
+        exact = _exact(queries[start:stop], among, owners, others)
+        order = np.lexsort((others, exact, owners))
+        first = np.searchsorted(owners, np.arange(stop - start))  # owners come in order
+        chosen = order[first[:, None] + np.arange(k)]
+        places[start:stop], squares[start:stop] = others[chosen], exact[chosen]
+    return places, np.sqrt(squares)
+
+
+def nearly_nearest(
+    queries: np.ndarray, among: np.ndarray, k: int, *, probes: int = 16
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return k near rows to each query, by an inverted file that looks into some cells only.
+
+    For banks of millions; may miss neighbours. Needs the package faiss-cpu (extra ``faiss``).
+
+    Args:
+        queries: (n, d) float.
+        among: (N, d) float.
+        k: How many.
+        probes: Cells looked into, of about √N; more find more.
+
+    Returns:
+        Places in `among` (n, k) int64, −1 where the cells held too few, and Euclidean distances
+        (n, k) float64, nearest first.
+
+    Raises:
+        ImportError: Without faiss.
+        ValueError: As `nearest`.
+    """
+    try:
+        import faiss  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise ImportError(
+            "approximate search needs faiss: pip install 'affectory[faiss]'; "
+            "curation.neighbours.nearest is exact and needs nothing"
+        ) from None
+    queries, among = _checked(queries, among)
+    if not 1 <= k <= len(among):
+        raise ValueError(f"{k} neighbours were asked for among {len(among)} rows")
+    bank = np.ascontiguousarray(among, np.float32)
+    cells = max(1, int(len(bank) ** 0.5))
+    index = faiss.IndexIVFFlat(faiss.IndexFlatL2(bank.shape[1]), bank.shape[1], cells)
+    index.cp.min_points_per_centroid = 1  # few rows are no reason to warn
+    index.train(bank)
+    index.add(bank)
+    index.nprobe = min(probes, cells)
+    squares, places = index.search(np.ascontiguousarray(queries, np.float32), k)
+    return places, np.sqrt(np.maximum(squares, 0).astype(np.float64))
+
+
+def inside(
+    centres: np.ndarray, radii: np.ndarray, points: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Count which points lie inside which balls, exactly.
+
+    Args:
+        centres: (n, d) float.
+        radii: Of each ball, (n,) ≥ 0; a point on the sphere is outside.
+        points: (m, d) float.
+
+    Returns:
+        Points in each ball (n,) and balls around each point (m,), both int64.
+
+    Raises:
+        ValueError: If the widths differ, a value is not finite, or radii are too many or few.
+    """
+    centres, points = _checked(centres, points)
+    if radii.shape != (len(centres),):
+        raise ValueError(f"radii of shape {radii.shape} were given for {len(centres)} centres")
+    squares = radii.astype(np.float64) ** 2
+    in_ball, around = np.zeros(len(centres), np.int64), np.zeros(len(points), np.int64)
+    frame = _Frame.around(points, centres)
+    bank = _Bank(points, frame, _formats()[0])
+    block = max(1, _TILE // len(points))
+    for start in range(0, len(centres), block):
+        own = slice(start, start + block)
+        most = _OPEN * len(centres[own]) * len(points)
+        while (tiles := _ball_tiles(bank, centres[own], squares[own], most)) is None:
+            assert bank.longer is not None
+            bank = _Bank(points, frame, bank.longer)  # for good: the next balls are no easier
+        for sums, (places, columns), (owners, others) in tiles:
+            in_ball[own] += sums
+            around[places] += columns
+            apart = np.sqrt(_exact(centres[own], points, owners, others))
+            within = apart < radii[own][owners]
+            np.add.at(in_ball, start + owners[within], 1)
+            np.add.at(around, others[within], 1)
+    return in_ball, around
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Where the origin lies and how long 1 is: rows are short then, and no product overflows."""
+
+    centre: np.ndarray
+    scale: float
+
+    @classmethod
+    def around(cls, rows: np.ndarray, others: np.ndarray) -> "_Frame":
+        centre = rows.mean(axis=0, dtype=np.float64)
+        longest = max(
+            float(np.sqrt(((part - centre) ** 2).sum(axis=1).max()))
+            for side in (rows, others)
+            for part in _parts(side)
+        )
+        return cls(centre, longest or 1.0)
+
+    def enter(self, rows: np.ndarray) -> np.ndarray:
+        return (rows - self.centre) / self.scale  # float64
+
+
+class _Short:
+    """Rows in a short format, with the lengths that bound what the rounding changed.
+
+    Attributes:
+        rows: (n, d) in the format.
+        length: Of the rounded rows, (n,) float64.
+        lost: Length of what rounding took off each row, (n,) float64.
+    """
+
+    def __init__(self, rows: np.ndarray, dtype: torch.dtype) -> None:
+        whole = torch.from_numpy(rows)
+        self.rows = whole.to(dtype)
+        back = self.rows.double()
+        self.length = back.norm(dim=1).numpy()
+        self.lost = (whole - back).norm(dim=1).numpy()
+
+
+class _Bank:
+    """Rows to look among, shortest first, in chunks; a score is q·b − b·b / 2, large for near."""
+
+    def __init__(self, among: np.ndarray, frame: _Frame, dtype: torch.dtype) -> None:
+        self.frame, self.dtype = frame, dtype
+        width, count = among.shape[1], len(among)
+        whole = np.concatenate([(frame.enter(part) ** 2).sum(axis=1) for part in _parts(among)])
+        # rows of like length together: the bound of a chunk is that of its longest row
+        self.order = np.argsort(whole, kind="stable")
+        self.half = whole[self.order] / 2
+        # whole groups: rows without a place get the lowest score there is
+        padded = -(-count // _GROUP) * _GROUP
+        self.rows = torch.zeros((padded, width + 2), dtype=dtype)
+        self.length, self.lost = np.zeros(padded), np.zeros(padded)
+        for start in range(0, count, _CHUNK):
+            own = slice(start, min(start + _CHUNK, count))
+            short = _Short(frame.enter(among[self.order[own]]), dtype)
+            self.rows[own, :width] = short.rows
+            self.length[own], self.lost[own] = short.length, short.lost
+        # half the squared length as two numbers of the format, whose sum is exact to 2⁻¹⁶ at least
+        half = torch.from_numpy(self.half)
+        self.rows[:count, width] = -half.to(dtype)
+        rest = half + self.rows[:count, width].double()
+        self.rows[:count, width + 1] = -rest.to(dtype)
+        lost = np.abs((rest + self.rows[:count, width + 1].double()).numpy())
+        self.rows[count:, width] = -8.0
+        self.lost_half = float(lost.max())
+        # worst case of a sum of d + 2 products in float32 (float64), each of a value of at most 1
+        unit = 2.0**-53 if dtype == torch.float64 else 2.0**-24
+        self.slack = 4 * (width + 4) * unit + self.lost_half
+        self.rounding = 0.51 * torch.finfo(dtype).eps  # of a score when it is stored
+
+    @property
+    def longer(self) -> torch.dtype | None:
+        formats = _formats()
+        following = formats.index(self.dtype) + 1
+        return formats[following] if following < len(formats) else None
+
+    def scores(self, queries: np.ndarray) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
+        """Yield a chunk's places, its scores (n, m) and the bound on their errors (n, 1).
+
+        To the bound comes `rounding` times the score's own size.
+        """
+        short = _Short(self.frame.enter(queries), self.dtype)
+        ones = torch.ones((len(queries), 2), dtype=self.dtype)
+        rows = torch.cat([short.rows, ones], dim=1)
+        for start in range(0, len(self.rows), _CHUNK):
+            own = slice(start, min(start + _CHUNK, len(self.rows)))
+            # |q·b − q'·b'| ≤ |q − q'| |b| + |q'| |b − b'|, and |b| ≤ |b'| + |b − b'|
+            bound = short.lost * (self.length[own] + self.lost[own]).max()
+            bound += short.length * self.lost[own].max() + self.slack
+            yield own, rows @ self.rows[own].T, torch.from_numpy(bound)[:, None]
+
+
+def _candidates(bank: _Bank, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return pairs (query, place) that hold every query's k nearest, queries in order."""
+    tiles, highest = [], []
+    for own, scores, bound in bank.scores(queries):
+        groups = (own.stop - own.start) // _GROUP
+        # a maximum over strided columns runs through whole vectors, four times as fast
+        tops = scores.view(len(queries), _GROUP, groups).amax(1).to(_wide(scores))
+        spread = bound.to(tops.dtype) + bank.rounding * tops.abs()
+        tiles.append((own, scores, bound))
+        highest.append((tops - spread, tops + spread))
+    low, high = (torch.cat(side, dim=1) for side in zip(*highest, strict=True))
+    if low.shape[1] >= k:
+        # k groups hold a row each whose true score is at least this
+        least = low.topk(k, dim=1).values[:, -1:]
+    else:
+        least = torch.full((len(queries), 1), -torch.inf, dtype=low.dtype)
+    owners, places = [], []
+    first = 0
+    for own, scores, bound in tiles:
+        groups = (own.stop - own.start) // _GROUP
+        who, group = (high[:, first : first + groups] >= least).nonzero(as_tuple=True)
+        first += groups
+        members = scores.view(len(queries), _GROUP, groups)[who, :, group].to(low.dtype)
+        spread = bound.to(low.dtype)[who] + bank.rounding * members.abs()
+        hit, member = (members + spread >= least[who]).nonzero(as_tuple=True)
+        owners.append(who[hit])
+        places.append(own.start + member * groups + group[hit])
+    owner, place = torch.cat(owners).numpy(), torch.cat(places).numpy()
+    real = place < len(bank.order)
+    owner, place = owner[real], bank.order[place[real]]
+    order = np.lexsort((place, owner))
+    return owner[order], place[order]
+
+
+def _highest(bank: _Bank, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return pairs (query, place) of the k highest scores, for rows that no format tells apart."""
+    scores = torch.cat([tile for _, tile, _ in bank.scores(queries)], dim=1)
+    best = scores[:, : len(bank.order)].topk(k, dim=1).indices.numpy()
+    return np.repeat(np.arange(len(queries)), k), bank.order[best].ravel()
+
+
+_BallTile = tuple[np.ndarray, tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+def _ball_tiles(
+    bank: _Bank, centres: np.ndarray, squares: np.ndarray, most: float
+) -> list[_BallTile] | None:
+    """Return each chunk's sure counts, of balls and of (places of) points, and its open pairs.
+
+    None if more than `most` pairs are open and a longer format is left.
+    """
+    tiles, undecided = [], 0
+    entered = bank.frame.enter(centres)
+    # |c − p|² < r²  ⇔  c·p − p·p / 2 > (c·c − r²) / 2
+    edge = torch.from_numpy(((entered**2).sum(axis=1) - squares / bank.frame.scale**2) / 2)
+    for own, scores, bound in bank.scores(centres):
+        places = bank.order[own]
+        wide = _wide(scores)
+        over = scores[:, : len(places)].to(wide) - edge[:, None].to(wide)
+        spread = bound + (bank.rounding + torch.finfo(wide).eps) * edge.abs()[:, None]
+        spread = spread.to(wide) + bank.rounding * over.abs()
+        sure, open_ = over > spread, over.abs() <= spread
+        owners, members = (side.numpy() for side in open_.nonzero(as_tuple=True))
+        undecided += len(owners)
+        if undecided > most and bank.longer is not None:
+            return None
+        counts = sure.sum(dim=1).numpy(), (places, sure.sum(dim=0).numpy())
+        tiles.append((*counts, (owners, places[members])))
+    return tiles
+
+
+def _exact(
+    queries: np.ndarray, among: np.ndarray, owners: np.ndarray, others: np.ndarray
+) -> np.ndarray:
+    """Return squared distances of pairs, (pairs,) float64, from the differences of the rows."""
+    squares = np.empty(len(owners))
+    for start in range(0, len(owners), _PAIRS):
+        own = slice(start, start + _PAIRS)
+        apart = queries[owners[own]].astype(np.float64)
+        apart -= among[others[own]]
+        np.einsum("pd,pd->p", apart, apart, out=squares[own])
+    return squares
+
+
+def _formats() -> list[torch.dtype]:
+    """Number formats of a pass, the shortest first that the processor computes with."""
+    short = [torch.bfloat16] if _has_bfloat16() else []
+    return [*short, torch.float32, torch.float64]
+
+
+def _has_bfloat16() -> bool:
+    # an older processor emulates bfloat16, at a third of the speed of float32
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def _wide(scores: torch.Tensor) -> torch.dtype:
+    return torch.float64 if scores.dtype == torch.float64 else torch.float32
+
+
+def _parts(rows: np.ndarray) -> Iterator[np.ndarray]:
+    for start in range(0, len(rows), _CHUNK):
+        yield rows[start : start + _CHUNK]
+
+
+def _checked(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if one.ndim != 2 or other.ndim != 2 or one.shape[1] != other.shape[1]:
+        raise ValueError(
+            f"rows of shape {one.shape} cannot be compared with rows of shape {other.shape}; "
+            "both must be (rows, d) from the same extractor"
+        )
+    for rows in (one, other):
+        if not all(np.isfinite(part).all() for part in _parts(rows)):
+            raise ValueError("a row holds values that are not finite; check the extractor")
+    return np.asarray(one), np.asarray(other)
