@@ -20,7 +20,9 @@ _GROUP = 32  # scores that are looked at through their maximum first
 _CHUNK = 4096  # rows of the bank in one product: fits the processor's cache with the queries
 _SCORES = 128 << 20  # bytes of scores held at a time
 _PAIRS = 2048  # pairs compared exactly at a time
-_OPEN = 1 / 32  # share of pairs left open above which a longer format costs less than they do
+_OPEN = 1 / (
+    2 * _GROUP
+)  # share of pairs left open above which a longer format costs less than they do
 _TILE = 1 << 25  # pairs of a ball and a point judged at a time
 
 
@@ -56,12 +58,12 @@ def nearest(
     for start in range(0, len(queries), block):
         stop = min(start + block, len(queries))
         most = (stop - start) * max(_OPEN * len(among), 16 * k)
-        owners, others = _candidates(bank, queries[start:stop], k + itself)
-        while len(owners) > most and bank.longer is not None:
+        while (found := _candidates(bank, queries[start:stop], k + itself, most)) is None:
+            if bank.longer is None:
+                found = _highest(bank, queries[start:stop], k + itself)
+                break
             bank = _Bank(among, frame, bank.longer)  # for good: the next rows are no easier
-            owners, others = _candidates(bank, queries[start:stop], k + itself)
-        if len(owners) > most:
-            owners, others = _highest(bank, queries[start:stop], k + itself)
+        owners, others = found
         if itself:
             owners, others = (side[others != owners + start] for side in (owners, others))
         exact = _exact(queries[start:stop], among, owners, others)
@@ -246,8 +248,13 @@ class _Bank:
             yield own, rows @ self.rows[own].T, torch.from_numpy(bound)[:, None]
 
 
-def _candidates(bank: _Bank, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return pairs (query, place) that hold every query's k nearest, queries in order."""
+def _candidates(
+    bank: _Bank, queries: np.ndarray, k: int, most: float
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return pairs (query, place) that hold every query's k nearest, queries in order.
+
+    None if there are more than `most`.
+    """
     tiles, highest = [], []
     for own, scores, bound in bank.scores(queries):
         groups = (own.stop - own.start) // _GROUP
@@ -262,6 +269,8 @@ def _candidates(bank: _Bank, queries: np.ndarray, k: int) -> tuple[np.ndarray, n
         least = low.topk(k, dim=1).values[:, -1:]
     else:
         least = torch.full((len(queries), 1), -torch.inf, dtype=low.dtype)
+    if int((high >= least).sum()) > most:
+        return None  # a pair or more in each of these groups
     owners, places = [], []
     first = 0
     for own, scores, bound in tiles:
@@ -274,6 +283,8 @@ def _candidates(bank: _Bank, queries: np.ndarray, k: int) -> tuple[np.ndarray, n
         owners.append(who[hit])
         places.append(own.start + member * groups + group[hit])
     owner, place = torch.cat(owners).numpy(), torch.cat(places).numpy()
+    if len(owner) > most:
+        return None
     real = place < len(bank.order)
     owner, place = owner[real], bank.order[place[real]]
     order = np.lexsort((place, owner))
