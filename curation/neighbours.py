@@ -19,7 +19,7 @@ import torch
 _GROUP = 32  # scores that are looked at through their maximum first
 _CHUNK = 4096  # rows of the bank in one product: fits the processor's cache with the queries
 _SCORES = 128 << 20  # bytes of scores held at a time
-_PAIRS = 2048  # pairs compared exactly at a time
+_EXACT = 1 << 16  # numbers compared exactly at a time: what stays in a core's cache
 _OPEN = 1 / (
     2 * _GROUP
 )  # share of pairs left open above which a longer format costs less than they do
@@ -166,12 +166,12 @@ class _Frame:
     @classmethod
     def around(cls, rows: np.ndarray, others: np.ndarray) -> "_Frame":
         centre = rows.mean(axis=0, dtype=np.float64)
-        longest = max(
-            float(np.sqrt(((part - centre) ** 2).sum(axis=1).max()))
-            for side in (rows, others)
-            for part in _parts(side)
-        )
-        return cls(centre, longest or 1.0)
+        longest = 0.0
+        for side in (rows,) if rows is others else (rows, others):
+            for part in _parts(side):
+                apart = part - centre
+                longest = max(longest, float(np.einsum("nd,nd->n", apart, apart).max()))
+        return cls(centre, longest**0.5 or 1.0)
 
     def enter(self, rows: np.ndarray) -> np.ndarray:
         return (rows - self.centre) / self.scale  # float64
@@ -182,48 +182,62 @@ class _Short:
 
     Attributes:
         rows: (n, d) in the format.
-        length: Of the rounded rows, (n,) float64.
-        lost: Length of what rounding took off each row, (n,) float64.
+        length: Of the rounded rows, at most, (n,) float64.
+        lost: Length of what rounding took off each row, at most, (n,) float64.
     """
 
     def __init__(self, rows: np.ndarray, dtype: torch.dtype) -> None:
         whole = torch.from_numpy(rows)
+        unseen = 0.0
+        if dtype == torch.bfloat16:
+            whole = whole.float()  # half the memory to go through, for a rounding of its own
+            unseen = 2.0**-23
         self.rows = whole.to(dtype)
-        back = self.rows.double()
-        self.length = back.norm(dim=1).numpy()
-        self.lost = (whole - back).norm(dim=1).numpy()
+        back = self.rows.to(whole.dtype)
+        # a sum of squares in float32 is off by far less than a thousandth
+        margin = 1.001 if unseen else 1.0
+        self.length = margin * torch.linalg.vector_norm(back, dim=1).double().numpy()
+        lost = torch.linalg.vector_norm(whole - back, dim=1).double().numpy()
+        self.lost = margin * lost + unseen * self.length
 
 
 class _Bank:
-    """Rows to look among, shortest first, in chunks; a score is q·b − b·b / 2, large for near."""
+    """Rows to look among, shortest first, in chunks; a score is large for near rows.
+
+    It is q·b − b·b / 2 + `shift`, with which the scores of near rows are small numbers, since a
+    short format stores small numbers more exactly.
+    """
 
     def __init__(self, among: np.ndarray, frame: _Frame, dtype: torch.dtype) -> None:
         self.frame, self.dtype = frame, dtype
         width, count = among.shape[1], len(among)
-        whole = np.concatenate([(frame.enter(part) ** 2).sum(axis=1) for part in _parts(among)])
+        half, length, lost = np.zeros(count), np.zeros(count), np.zeros(count)
+        rows = torch.empty((count, width), dtype=dtype)
+        for start in range(0, count, _CHUNK):
+            own = slice(start, min(start + _CHUNK, count))
+            entered = frame.enter(among[own])
+            half[own] = np.einsum("nd,nd->n", entered, entered) / 2
+            short = _Short(entered, dtype)
+            rows[own], length[own], lost[own] = short.rows, short.length, short.lost
         # rows of like length together: the bound of a chunk is that of its longest row
-        self.order = np.argsort(whole, kind="stable")
-        self.half = whole[self.order] / 2
+        self.order = np.argsort(half, kind="stable")
         # whole groups: rows without a place get the lowest score there is
         padded = -(-count // _GROUP) * _GROUP
         self.rows = torch.zeros((padded, width + 2), dtype=dtype)
+        self.rows[:count, :width] = rows[torch.from_numpy(self.order)]
         self.length, self.lost = np.zeros(padded), np.zeros(padded)
-        for start in range(0, count, _CHUNK):
-            own = slice(start, min(start + _CHUNK, count))
-            short = _Short(frame.enter(among[self.order[own]]), dtype)
-            self.rows[own, :width] = short.rows
-            self.length[own], self.lost[own] = short.length, short.lost
-        # half the squared length as two numbers of the format, whose sum is exact to 2⁻¹⁶ at least
-        half = torch.from_numpy(self.half)
-        self.rows[:count, width] = -half.to(dtype)
-        rest = half + self.rows[:count, width].double()
+        self.length[:count], self.lost[:count] = length[self.order], lost[self.order]
+        # half the squared length as the sum of two numbers of the format
+        self.shift = float(np.median(half))
+        halves = torch.from_numpy(half[self.order] - self.shift)
+        self.rows[:count, width] = -halves.to(dtype)
+        rest = halves + self.rows[:count, width].double()
         self.rows[:count, width + 1] = -rest.to(dtype)
-        lost = np.abs((rest + self.rows[:count, width + 1].double()).numpy())
+        lost_half = (rest + self.rows[:count, width + 1].double()).abs().max()
         self.rows[count:, width] = -8.0
-        self.lost_half = float(lost.max())
         # worst case of a sum of d + 2 products in float32 (float64), each of a value of at most 1
         unit = 2.0**-53 if dtype == torch.float64 else 2.0**-24
-        self.slack = 4 * (width + 4) * unit + self.lost_half
+        self.slack = 2 * (width + 4) * unit + float(lost_half)
         self.rounding = 0.51 * torch.finfo(dtype).eps  # of a score when it is stored
 
     @property
@@ -311,21 +325,31 @@ def _ball_tiles(
     tiles, undecided = [], 0
     entered = bank.frame.enter(centres)
     # |c − p|² < r²  ⇔  c·p − p·p / 2 > (c·c − r²) / 2
-    edge = torch.from_numpy(((entered**2).sum(axis=1) - squares / bank.frame.scale**2) / 2)
+    long = np.einsum("nd,nd->n", entered, entered)
+    edge = torch.from_numpy((long - squares / bank.frame.scale**2) / 2 + bank.shift)
     for own, scores, bound in bank.scores(centres):
         places = bank.order[own]
-        wide = _wide(scores)
-        over = scores[:, : len(places)].to(wide) - edge[:, None].to(wide)
-        spread = bound + (bank.rounding + torch.finfo(wide).eps) * edge.abs()[:, None]
-        spread = spread.to(wide) + bank.rounding * over.abs()
-        sure, open_ = over > spread, over.abs() <= spread
+        scores = scores[:, : len(places)]
+        low, high = (_beyond(edge[:, None] + sign * bound, sign, bank) for sign in (-1, 1))
+        # between these scores a pair is open, above them it is inside
+        sure, open_ = scores > high, scores >= low
+        open_ ^= sure
         owners, members = (side.numpy() for side in open_.nonzero(as_tuple=True))
         undecided += len(owners)
         if undecided > most and bank.longer is not None:
             return None
-        counts = sure.sum(dim=1).numpy(), (places, sure.sum(dim=0).numpy())
+        inner = sure.numpy().view(np.uint8)
+        counts = inner.sum(axis=1, dtype=np.int64), (places, inner.sum(axis=0, dtype=np.int64))
         tiles.append((*counts, (owners, places[members])))
     return tiles
+
+
+def _beyond(true: torch.Tensor, sign: int, bank: _Bank) -> torch.Tensor:
+    """Return what a stored score must pass so that the true one passes `true`, either way."""
+    # |stored − s| ≤ rounding |stored|: s passes where stored (1 ± rounding) does
+    outward = torch.where(true * sign > 0, 1 - bank.rounding, 1 + bank.rounding)
+    stored = (true / outward).to(bank.dtype)
+    return torch.nextafter(stored, torch.full_like(stored, sign * torch.inf))
 
 
 def _exact(
@@ -333,10 +357,10 @@ def _exact(
 ) -> np.ndarray:
     """Return squared distances of pairs, (pairs,) float64, from the differences of the rows."""
     squares = np.empty(len(owners))
-    for start in range(0, len(owners), _PAIRS):
-        own = slice(start, start + _PAIRS)
-        apart = queries[owners[own]].astype(np.float64)
-        apart -= among[others[own]]
+    step = max(1, _EXACT // queries.shape[1])
+    for start in range(0, len(owners), step):
+        own = slice(start, start + step)
+        apart = np.subtract(queries[owners[own]], among[others[own]], dtype=np.float64)
         np.einsum("pd,pd->p", apart, apart, out=squares[own])
     return squares
 
@@ -367,7 +391,7 @@ def _checked(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray
             f"rows of shape {one.shape} cannot be compared with rows of shape {other.shape}; "
             "both must be (rows, d) from the same extractor"
         )
-    for rows in (one, other):
+    for rows in (one,) if one is other else (one, other):
         if not all(np.isfinite(part).all() for part in _parts(rows)):
             raise ValueError("a row holds values that are not finite; check the extractor")
     return np.asarray(one), np.asarray(other)

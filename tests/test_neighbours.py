@@ -94,7 +94,7 @@ def test_every_score_is_within_its_bound(kind, dtype):
     frame = neighbours._Frame.around(among, queries)
     bank = neighbours._Bank(among, frame, dtype)
     entered, inner = frame.enter(queries), frame.enter(among)[bank.order]
-    true = entered @ inner.T - (inner**2).sum(axis=1) / 2
+    true = entered @ inner.T - (inner**2).sum(axis=1) / 2 + bank.shift
     for own, scores, bound in bank.scores(queries):
         kept = scores[:, : len(true[0, own])].double().numpy()
         off = np.abs(kept - true[:, own])

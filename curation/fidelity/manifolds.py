@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from curation.fidelity.checks import checked_pair
+from curation.fidelity.checks import check_pair
 from curation.neighbours import inside, nearest
 
 
@@ -29,7 +29,7 @@ def precision_recall_density_coverage(
     """
     if k < 1:
         raise ValueError(f"k={k}: the neighbour that bounds a ball is at least the first")
-    checked_pair(real, fake, least=k + 1)
+    check_pair(real, fake, least=k + 1)
     radius_real, radius_fake = (
         nearest(rows, rows, k, itself=True)[1][:, -1] for rows in (real, fake)
     )
