@@ -50,28 +50,9 @@ def nearest(
         raise ValueError(f"{k} neighbours were asked for among {len(among) - itself} rows")
     if itself and len(queries) != len(among):
         raise ValueError(f"{len(queries)} queries cannot be the {len(among)} rows themselves")
-    places = np.empty((len(queries), k), np.int64)
-    squares = np.empty((len(queries), k))
     frame = _Frame.around(among, queries)
-    bank = _Bank(among, frame, _formats()[0])
-    block = max(1, _SCORES // (bank.rows.element_size() * bank.rows.shape[0]))
-    for start in range(0, len(queries), block):
-        stop = min(start + block, len(queries))
-        most = (stop - start) * max(_OPEN * len(among), 16 * k)
-        while (found := _candidates(bank, queries[start:stop], k + itself, most)) is None:
-            if bank.longer is None:
-                found = _highest(bank, queries[start:stop], k + itself)
-                break
-            bank = _Bank(among, frame, bank.longer)  # for good: the next rows are no easier
-        owners, others = found
-        if itself:
-            owners, others = (side[others != owners + start] for side in (owners, others))
-        exact = _exact(queries[start:stop], among, owners, others)
-        order = np.lexsort((others, exact, owners))
-        first = np.searchsorted(owners, np.arange(stop - start))  # owners come in order
-        chosen = order[first[:, None] + np.arange(k)]
-        places[start:stop], squares[start:stop] = others[chosen], exact[chosen]
-    return places, np.sqrt(squares)
+    bank = _Side(among, frame)
+    return _nearest(bank if itself else _Side(queries, frame), bank, k, itself=itself)
 
 
 def nearly_nearest(
@@ -135,21 +116,89 @@ def inside(
     centres, points = _checked(centres, points)
     if radii.shape != (len(centres),):
         raise ValueError(f"radii of shape {radii.shape} were given for {len(centres)} centres")
-    squares = radii.astype(np.float64) ** 2
-    in_ball, around = np.zeros(len(centres), np.int64), np.zeros(len(points), np.int64)
     frame = _Frame.around(points, centres)
-    bank = _Bank(points, frame, _formats()[0])
-    block = max(1, _TILE // len(points))
-    for start in range(0, len(centres), block):
+    return _inside(_Side(centres, frame), radii, _Side(points, frame))
+
+
+def across(one: np.ndarray, other: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Count how two sets lie in each other's neighbourhoods, exactly.
+
+    The ball of a row reaches to its k-th neighbour within its own set, which is outside.
+
+    Args:
+        one: (n, d) float.
+        other: (m, d) float.
+        k: Below both n and m.
+
+    Returns:
+        Rows of `other` in the ball of each of `one` (n,), balls of `one` around each of `other`
+        (m,), and balls of `other` around each of `one` (n,), all int64.
+
+    Raises:
+        ValueError: As `nearest`.
+    """
+    one, other = _checked(one, other)
+    if not 1 <= k < min(len(one), len(other)):
+        raise ValueError(f"neighbour {k} was asked for among {len(one)} and {len(other)} rows")
+    frame = _Frame.around(one, other)
+    sides = _Side(one, frame), _Side(other, frame)
+    radii = [_nearest(side, side, k, itself=True)[1][:, -1] for side in sides]
+    in_ball, around_other = _inside(sides[0], radii[0], sides[1])
+    return in_ball, around_other, _inside(sides[1], radii[1], sides[0])[1]
+
+
+def _nearest(
+    queries: "_Side", among: "_Side", k: int, *, itself: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    count, size = len(queries.rows), len(among.rows)
+    places, squares = np.empty((count, k), np.int64), np.empty((count, k))
+    dtype = _formats()[0]
+    block = max(1, _SCORES // (4 * size))
+    for start in range(0, count, block):
+        own = slice(start, min(start + block, count))
+        rows = queries.rows[own]
+        most = len(rows) * max(_OPEN * size, 16 * k)
+        while True:
+            bank, asked = among.bank(dtype), queries.short(dtype).part(own)
+            if (found := _candidates(bank, asked, k + itself, most)) is not None:
+                break
+            if (longer := _longer(dtype)) is None:
+                found = _highest(bank, asked, k + itself)
+                break
+            dtype = longer  # for good: the next rows are no easier
+        owners, others = found
+        if itself:
+            owners, others = (side[others != owners + start] for side in (owners, others))
+        exact = _exact(rows, among.rows, owners, others)
+        order = np.lexsort((others, exact, owners))
+        first = np.searchsorted(owners, np.arange(len(rows)))  # owners come in order
+        chosen = order[first[:, None] + np.arange(k)]
+        places[own], squares[own] = others[chosen], exact[chosen]
+    return places, np.sqrt(squares)
+
+
+def _inside(centres: "_Side", radii: np.ndarray, points: "_Side") -> tuple[np.ndarray, np.ndarray]:
+    # half the squared radii, in the frame's unit
+    squares = (radii.astype(np.float64) / centres.frame.scale) ** 2 / 2
+    in_ball = np.zeros(len(centres.rows), np.int64)
+    around = np.zeros(len(points.rows), np.int64)
+    dtype = _formats()[0]
+    block = max(1, _TILE // len(points.rows))
+    for start in range(0, len(in_ball), block):
         own = slice(start, start + block)
-        most = _OPEN * len(centres[own]) * len(points)
-        while (tiles := _ball_tiles(bank, centres[own], squares[own], most)) is None:
-            assert bank.longer is not None
-            bank = _Bank(points, frame, bank.longer)  # for good: the next balls are no easier
-        for sums, (places, columns), (owners, others) in tiles:
+        most = _OPEN * len(in_ball[own]) * len(around)
+        while True:
+            asked = centres.short(dtype).part(own)
+            longer = _longer(dtype)
+            most = most if longer else float("inf")
+            tiles = _ball_tiles(points.bank(dtype), asked, squares[own], most)
+            if tiles is not None or longer is None:
+                break
+            dtype = longer  # for good: the next balls are no easier
+        for sums, (places, columns), (owners, others) in tiles or ():
             in_ball[own] += sums
             around[places] += columns
-            apart = np.sqrt(_exact(centres[own], points, owners, others))
+            apart = np.sqrt(_exact(centres.rows[own], points.rows, owners, others))
             within = apart < radii[own][owners]
             np.add.at(in_ball, start + owners[within], 1)
             np.add.at(around, others[within], 1)
@@ -177,6 +226,7 @@ class _Frame:
         return (rows - self.centre) / self.scale  # float64
 
 
+@dataclass(frozen=True)
 class _Short:
     """Rows in a short format, with the lengths that bound what the rounding changed.
 
@@ -184,21 +234,57 @@ class _Short:
         rows: (n, d) in the format.
         length: Of the rounded rows, at most, (n,) float64.
         lost: Length of what rounding took off each row, at most, (n,) float64.
+        half: Half the squared length of the unrounded rows, (n,) float64.
     """
 
-    def __init__(self, rows: np.ndarray, dtype: torch.dtype) -> None:
-        whole = torch.from_numpy(rows)
-        unseen = 0.0
-        if dtype == torch.bfloat16:
-            whole = whole.float()  # half the memory to go through, for a rounding of its own
-            unseen = 2.0**-23
-        self.rows = whole.to(dtype)
-        back = self.rows.to(whole.dtype)
-        # a sum of squares in float32 is off by far less than a thousandth
-        margin = 1.001 if unseen else 1.0
-        self.length = margin * torch.linalg.vector_norm(back, dim=1).double().numpy()
-        lost = torch.linalg.vector_norm(whole - back, dim=1).double().numpy()
-        self.lost = margin * lost + unseen * self.length
+    rows: torch.Tensor
+    length: np.ndarray
+    lost: np.ndarray
+    half: np.ndarray
+
+    @classmethod
+    def of(cls, rows: np.ndarray, frame: _Frame, dtype: torch.dtype) -> "_Short":
+        short = torch.empty(rows.shape, dtype=dtype)
+        length, lost, half = (np.empty(len(rows)) for _ in range(3))
+        # bfloat16 from float32: half the memory to go through, for a rounding of its own
+        from_float = dtype == torch.bfloat16
+        # and a sum of squares in float32 is off by far less than a thousandth
+        margin = 1.001 if from_float else 1.0
+        for start in range(0, len(rows), _CHUNK):
+            own = slice(start, start + _CHUNK)
+            entered = frame.enter(rows[own])
+            half[own] = np.einsum("nd,nd->n", entered, entered) / 2
+            whole = torch.from_numpy(entered)
+            whole = whole.float() if from_float else whole
+            short[own] = whole
+            back = short[own].to(whole.dtype)
+            length[own] = margin * torch.linalg.vector_norm(back, dim=1).numpy()
+            lost[own] = margin * torch.linalg.vector_norm(whole - back, dim=1).numpy()
+        if from_float:
+            lost += 2.0**-23 * length
+        return cls(short, length, lost, half)
+
+    def part(self, own: slice) -> "_Short":
+        return _Short(self.rows[own], self.length[own], self.lost[own], self.half[own])
+
+
+class _Side:
+    """Rows with what was made of them in the format that was last asked for."""
+
+    def __init__(self, rows: np.ndarray, frame: _Frame) -> None:
+        self.rows, self.frame = rows, frame
+        self._short: _Short | None = None
+        self._bank: _Bank | None = None
+
+    def short(self, dtype: torch.dtype) -> _Short:
+        if self._short is None or self._short.rows.dtype != dtype:
+            self._short = _Short.of(self.rows, self.frame, dtype)
+        return self._short
+
+    def bank(self, dtype: torch.dtype) -> "_Bank":
+        if self._bank is None or self._bank.rows.dtype != dtype:
+            self._bank = _Bank(self.short(dtype))
+        return self._bank
 
 
 class _Bank:
@@ -208,28 +294,20 @@ class _Bank:
     short format stores small numbers more exactly.
     """
 
-    def __init__(self, among: np.ndarray, frame: _Frame, dtype: torch.dtype) -> None:
-        self.frame, self.dtype = frame, dtype
-        width, count = among.shape[1], len(among)
-        half, length, lost = np.zeros(count), np.zeros(count), np.zeros(count)
-        rows = torch.empty((count, width), dtype=dtype)
-        for start in range(0, count, _CHUNK):
-            own = slice(start, min(start + _CHUNK, count))
-            entered = frame.enter(among[own])
-            half[own] = np.einsum("nd,nd->n", entered, entered) / 2
-            short = _Short(entered, dtype)
-            rows[own], length[own], lost[own] = short.rows, short.length, short.lost
+    def __init__(self, short: _Short) -> None:
+        count, width = short.rows.shape
+        dtype = short.rows.dtype
         # rows of like length together: the bound of a chunk is that of its longest row
-        self.order = np.argsort(half, kind="stable")
+        self.order = np.argsort(short.half, kind="stable")
         # whole groups: rows without a place get the lowest score there is
         padded = -(-count // _GROUP) * _GROUP
         self.rows = torch.zeros((padded, width + 2), dtype=dtype)
-        self.rows[:count, :width] = rows[torch.from_numpy(self.order)]
+        self.rows[:count, :width] = short.rows[torch.from_numpy(self.order)]
         self.length, self.lost = np.zeros(padded), np.zeros(padded)
-        self.length[:count], self.lost[:count] = length[self.order], lost[self.order]
+        self.length[:count], self.lost[:count] = short.length[self.order], short.lost[self.order]
         # half the squared length as the sum of two numbers of the format
-        self.shift = float(np.median(half))
-        halves = torch.from_numpy(half[self.order] - self.shift)
+        self.shift = float(np.median(short.half))
+        halves = torch.from_numpy(short.half[self.order] - self.shift)
         self.rows[:count, width] = -halves.to(dtype)
         rest = halves + self.rows[:count, width].double()
         self.rows[:count, width + 1] = -rest.to(dtype)
@@ -240,30 +318,23 @@ class _Bank:
         self.slack = 2 * (width + 4) * unit + float(lost_half)
         self.rounding = 0.51 * torch.finfo(dtype).eps  # of a score when it is stored
 
-    @property
-    def longer(self) -> torch.dtype | None:
-        formats = _formats()
-        following = formats.index(self.dtype) + 1
-        return formats[following] if following < len(formats) else None
-
-    def scores(self, queries: np.ndarray) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
+    def scores(self, queries: _Short) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
         """Yield a chunk's places, its scores (n, m) and the bound on their errors (n, 1).
 
         To the bound comes `rounding` times the score's own size.
         """
-        short = _Short(self.frame.enter(queries), self.dtype)
-        ones = torch.ones((len(queries), 2), dtype=self.dtype)
-        rows = torch.cat([short.rows, ones], dim=1)
+        ones = torch.ones((len(queries.rows), 2), dtype=self.rows.dtype)
+        rows = torch.cat([queries.rows, ones], dim=1)
         for start in range(0, len(self.rows), _CHUNK):
             own = slice(start, min(start + _CHUNK, len(self.rows)))
             # |q·b − q'·b'| ≤ |q − q'| |b| + |q'| |b − b'|, and |b| ≤ |b'| + |b − b'|
-            bound = short.lost * (self.length[own] + self.lost[own]).max()
-            bound += short.length * self.lost[own].max() + self.slack
+            bound = queries.lost * (self.length[own] + self.lost[own]).max()
+            bound += queries.length * self.lost[own].max() + self.slack
             yield own, rows @ self.rows[own].T, torch.from_numpy(bound)[:, None]
 
 
 def _candidates(
-    bank: _Bank, queries: np.ndarray, k: int, most: float
+    bank: _Bank, queries: _Short, k: int, most: float
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Return pairs (query, place) that hold every query's k nearest, queries in order.
 
@@ -273,7 +344,7 @@ def _candidates(
     for own, scores, bound in bank.scores(queries):
         groups = (own.stop - own.start) // _GROUP
         # a maximum over strided columns runs through whole vectors, four times as fast
-        tops = scores.view(len(queries), _GROUP, groups).amax(1).to(_wide(scores))
+        tops = scores.view(len(scores), _GROUP, groups).amax(1).to(_wide(scores))
         spread = bound.to(tops.dtype) + bank.rounding * tops.abs()
         tiles.append((own, scores, bound))
         highest.append((tops - spread, tops + spread))
@@ -282,7 +353,7 @@ def _candidates(
         # k groups hold a row each whose true score is at least this
         least = low.topk(k, dim=1).values[:, -1:]
     else:
-        least = torch.full((len(queries), 1), -torch.inf, dtype=low.dtype)
+        least = torch.full((len(low), 1), -torch.inf, dtype=low.dtype)
     if int((high >= least).sum()) > most:
         return None  # a pair or more in each of these groups
     owners, places = [], []
@@ -291,7 +362,7 @@ def _candidates(
         groups = (own.stop - own.start) // _GROUP
         who, group = (high[:, first : first + groups] >= least).nonzero(as_tuple=True)
         first += groups
-        members = scores.view(len(queries), _GROUP, groups)[who, :, group].to(low.dtype)
+        members = scores.view(len(scores), _GROUP, groups)[who, :, group].to(low.dtype)
         spread = bound.to(low.dtype)[who] + bank.rounding * members.abs()
         hit, member = (members + spread >= least[who]).nonzero(as_tuple=True)
         owners.append(who[hit])
@@ -305,28 +376,26 @@ def _candidates(
     return owner[order], place[order]
 
 
-def _highest(bank: _Bank, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+def _highest(bank: _Bank, queries: _Short, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Return pairs (query, place) of the k highest scores, for rows that no format tells apart."""
     scores = torch.cat([tile for _, tile, _ in bank.scores(queries)], dim=1)
     best = scores[:, : len(bank.order)].topk(k, dim=1).indices.numpy()
-    return np.repeat(np.arange(len(queries)), k), bank.order[best].ravel()
+    return np.repeat(np.arange(len(best)), k), bank.order[best].ravel()
 
 
 _BallTile = tuple[np.ndarray, tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 def _ball_tiles(
-    bank: _Bank, centres: np.ndarray, squares: np.ndarray, most: float
+    bank: _Bank, centres: _Short, squares: np.ndarray, most: float
 ) -> list[_BallTile] | None:
     """Return each chunk's sure counts, of balls and of (places of) points, and its open pairs.
 
-    None if more than `most` pairs are open and a longer format is left.
+    None if more than `most` pairs are open. `squares` are halves of the squared radii.
     """
     tiles, undecided = [], 0
-    entered = bank.frame.enter(centres)
     # |c − p|² < r²  ⇔  c·p − p·p / 2 > (c·c − r²) / 2
-    long = np.einsum("nd,nd->n", entered, entered)
-    edge = torch.from_numpy((long - squares / bank.frame.scale**2) / 2 + bank.shift)
+    edge = torch.from_numpy(centres.half - squares + bank.shift)
     for own, scores, bound in bank.scores(centres):
         places = bank.order[own]
         scores = scores[:, : len(places)]
@@ -336,7 +405,7 @@ def _ball_tiles(
         open_ ^= sure
         owners, members = (side.numpy() for side in open_.nonzero(as_tuple=True))
         undecided += len(owners)
-        if undecided > most and bank.longer is not None:
+        if undecided > most:
             return None
         inner = sure.numpy().view(np.uint8)
         counts = inner.sum(axis=1, dtype=np.int64), (places, inner.sum(axis=0, dtype=np.int64))
@@ -348,7 +417,7 @@ def _beyond(true: torch.Tensor, sign: int, bank: _Bank) -> torch.Tensor:
     """Return what a stored score must pass so that the true one passes `true`, either way."""
     # |stored − s| ≤ rounding |stored|: s passes where stored (1 ± rounding) does
     outward = torch.where(true * sign > 0, 1 - bank.rounding, 1 + bank.rounding)
-    stored = (true / outward).to(bank.dtype)
+    stored = (true / outward).to(bank.rows.dtype)
     return torch.nextafter(stored, torch.full_like(stored, sign * torch.inf))
 
 
@@ -369,6 +438,11 @@ def _formats() -> list[torch.dtype]:
     """Number formats of a pass, the shortest first that the processor computes with."""
     short = [torch.bfloat16] if _has_bfloat16() else []
     return [*short, torch.float32, torch.float64]
+
+
+def _longer(dtype: torch.dtype) -> torch.dtype | None:
+    following = _formats()[_formats().index(dtype) + 1 :]
+    return following[0] if following else None
 
 
 def _has_bfloat16() -> bool:

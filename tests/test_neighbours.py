@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from curation import neighbours
-from curation.neighbours import inside, nearest, nearly_nearest
+from curation.neighbours import across, inside, nearest, nearly_nearest
 
 FORMATS = {
     "bfloat16": [torch.bfloat16, torch.float32, torch.float64],
@@ -92,10 +92,11 @@ def test_rows_that_no_format_tells_apart_still_have_neighbours(formats):
 def test_every_score_is_within_its_bound(kind, dtype):
     among, queries = drawn(kind, 5000, 40), drawn(kind, 50, 40, seed=1)
     frame = neighbours._Frame.around(among, queries)
-    bank = neighbours._Bank(among, frame, dtype)
+    bank = neighbours._Side(among, frame).bank(dtype)
+    asked = neighbours._Side(queries, frame).short(dtype)
     entered, inner = frame.enter(queries), frame.enter(among)[bank.order]
     true = entered @ inner.T - (inner**2).sum(axis=1) / 2 + bank.shift
-    for own, scores, bound in bank.scores(queries):
+    for own, scores, bound in bank.scores(asked):
         kept = scores[:, : len(true[0, own])].double().numpy()
         off = np.abs(kept - true[:, own])
         assert (off <= bound.numpy() + bank.rounding * np.abs(kept)).all()
@@ -122,6 +123,16 @@ def test_a_point_on_the_sphere_is_outside(formats):
     assert in_ball.tolist() == [3] * 400  # itself and two others, not the third
 
 
+def test_two_sets_in_each_others_neighbourhoods(formats):
+    one, other = drawn("normal", 300, 9), drawn("tight clusters", 260, 9, seed=1)
+    counts = across(one, other, 3)
+    radii = [nearest(rows, rows, 3, itself=True)[1][:, -1] for rows in (one, other)]
+    plain = np.sqrt(squares(one, other))
+    np.testing.assert_array_equal(counts[0], (plain < radii[0][:, None]).sum(axis=1))
+    np.testing.assert_array_equal(counts[1], (plain < radii[0][:, None]).sum(axis=0))
+    np.testing.assert_array_equal(counts[2], (plain < radii[1]).sum(axis=1))
+
+
 def test_unfit_rows_are_refused():
     rows = drawn("normal", 10, 4)
     with pytest.raises(ValueError, match="10 neighbours were asked for among 9 rows"):
@@ -132,6 +143,8 @@ def test_unfit_rows_are_refused():
         nearest(rows, np.full((9, 4), np.inf), 1)
     with pytest.raises(ValueError, match="3 queries cannot be the 10 rows"):
         nearest(rows[:3], rows, 1, itself=True)
+    with pytest.raises(ValueError, match="neighbour 10 was asked for among 10 and 10 rows"):
+        across(rows, rows, 10)
     with pytest.raises(ValueError, match="for 10 centres"):
         inside(rows, np.ones(9), rows)
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from curation.fidelity.checks import check_pair
-from curation.neighbours import inside, nearest
+from curation.neighbours import across
 
 
 def precision_recall_density_coverage(
@@ -30,11 +30,7 @@ def precision_recall_density_coverage(
     if k < 1:
         raise ValueError(f"k={k}: the neighbour that bounds a ball is at least the first")
     check_pair(real, fake, least=k + 1)
-    radius_real, radius_fake = (
-        nearest(rows, rows, k, itself=True)[1][:, -1] for rows in (real, fake)
-    )
-    in_real_ball, real_balls_over = inside(real, radius_real, fake)
-    _, fake_balls_over = inside(fake, radius_fake, real)
+    in_real_ball, real_balls_over, fake_balls_over = across(real, fake, k)
     return {
         "precision": float((real_balls_over > 0).mean()),
         "recall": float((fake_balls_over > 0).mean()),
