@@ -4,9 +4,11 @@ import json
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 from curation.corpus import content_id, write_corpus
 from curation.leakage import LeakError, refuse_leaks, refuse_taught_by_generated
+from curation.pipeline import run
 
 
 def picture(number):
@@ -105,3 +107,61 @@ def test_a_classifier_that_saw_generated_faces_is_refused(tmp_path):
 def test_folders_without_records_are_no_obstacle(tmp_path):
     write_corpus([row(1, "lab/a")], tmp_path)
     refuse_leaks([tmp_path, tmp_path / "absent"])
+
+
+STAGES = """
+import numpy as np
+from curation.corpus import write_corpus
+
+def people(*, names, out):
+    write_corpus(
+        (
+            {"image": np.full((4, 4, 3), place, np.uint8), "emotion": "happy", "origin": "real",
+             "subject": name, "split": split}
+            for place, (name, split) in enumerate(names.items(), start=len(out.name))
+        ),
+        out,
+    )
+    return {}
+
+def learned(*, corpus, extra, out):
+    (out / "weights.bin").write_bytes(b"w")
+    return {}
+"""
+
+CONFIG = """
+command: run
+run: [lab, web, train_gan]
+seed: 0
+out: {out}
+emotions: [happy]
+emotion: all
+folds: 1
+fold: all
+stages:
+  lab:
+    {{version: 1, each: [], folder: corpora/lab, record: corpus.json, reads: {{}},
+      call: {{_target_: leaking_road.people, names: {{lab/a: train, lab/t: test}}}}}}
+  web:
+    {{version: 1, each: [], folder: corpora/web-more, record: corpus.json, reads: {{}},
+      call: {{_target_: leaking_road.people, names: {{{person}: train}}}}}}
+  train_gan:
+    {{version: 1, each: [], folder: gans/happy, record: gan.json,
+      reads: {{corpus: lab, extra: web}},
+      call: {{_target_: leaking_road.learned}}}}
+"""
+
+
+def test_the_pipeline_stops_before_the_stage_that_would_learn(tmp_path, monkeypatch):
+    (tmp_path / "leaking_road.py").write_text(STAGES)
+    monkeypatch.syspath_prepend(tmp_path)
+    for person in ("web/x", "lab/t"):
+        out = tmp_path / person.replace("/", "-")
+        cfg = OmegaConf.create(CONFIG.format(out=out, person=person))
+        if person == "lab/t":
+            with pytest.raises(LeakError, match="test subject lab/t is in split train"):
+                run(cfg)
+            assert not list(out.glob("gans/happy-*"))
+        else:
+            run(cfg)
+            assert list(out.glob("gans/happy-*"))

@@ -6,6 +6,7 @@ A ball around each real face reaches to its k-th neighbour among the real faces 
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from scipy.special import gammaln
@@ -102,7 +103,7 @@ class Manifold:
     def _between(self) -> np.ndarray:
         return squared_distances(self.real, self.made)
 
-    def figures(self, kept: np.ndarray) -> dict[str, float | None]:
+    def figures(self, kept: np.ndarray) -> dict[str, Any]:
         """Measure some of the generated faces: precision, recall, density and coverage.
 
         Precision and recall as in Kynkäänniemi et al. 2019, eq. 1–2, density and coverage as in
