@@ -54,11 +54,15 @@ COLUMNS = {
     "seed": "latent seed: with generator and truncation the picture can be drawn again",
     "truncation": "truncation of the latent, 1 = none",
     "predicted": "label given by a classifier that saw no generated picture",
-    "agreement": "that classifier's probability of the intended label",
-    "confidence": "that classifier's probability of its own first choice",
+    "agreement": "that classifier's calibrated probability of the intended label",
+    "confidence": "that classifier's calibrated probability of its own first choice",
     "nearest_id": "the real training face that looks most alike",
     "nearest_distance": "distance to it between low-resolution grey patterns; small is alike",
     "duplicate_of": "an earlier synthetic face of the same emotion that this one nearly repeats",
+    "off_manifold": "distance to the nearest ball around a real face of its emotion, in its radii; "
+    "up to 1 lies inside",
+    "identity_id": "the real training face whose person looks most alike to a face embedding",
+    "identity_distance": "distance to it between unit embeddings, 0 to 2; null if not checked",
     "keep": "the gates' verdict; null for faces that no gate judged",
     "reason": "why a face was rejected; null for a kept one",
 }
