@@ -20,6 +20,8 @@ TOOLS = {
     "forget": "curation.forget",
     "prefetch": "curation.prefetch",
     "import_stylegan": "gan.import_stylegan",
+    "redraw": "gan.redraw",
+    "walk": "gan.walk",
 }
 
 USAGE = """\
@@ -35,6 +37,8 @@ usage: affectory <stage> [key=value ...] [-m]
   affectory forget subject=<name>            what a person's pictures went into; retires it
   affectory prefetch                         which model files are there; fetches those named
   affectory import_stylegan <file.pkl> ...   a public StyleGAN2 checkpoint, read without running it
+  affectory redraw <row id> --in <folder>    a published face drawn again and compared
+  affectory walk <gan> --out walk.mp4        a film of faces that change into each other
 
 experiments: {experiments}
 """
