@@ -22,6 +22,8 @@ TOOLS = {
     "import_stylegan": "gan.import_stylegan",
     "rebuild": "curation.rebuild",
     "push": "curation.push",
+    "redraw": "gan.redraw",
+    "walk": "gan.walk",
 }
 
 USAGE = """\
@@ -39,6 +41,8 @@ usage: affectory <stage> [key=value ...] [-m]
   affectory rebuild <published> database.root=<folder>   the pictures that a licence withholds
   affectory push <published> <owner/name>    onto the hub; shows what it would do, until --for-real
   affectory import_stylegan <file.pkl> ...   a public StyleGAN2 checkpoint, read without running it
+  affectory redraw <row id> --in <folder>    a published face drawn again and compared
+  affectory walk <gan> --out walk.mp4        a film of faces that change into each other
 
 experiments: {experiments}
 """

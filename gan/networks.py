@@ -27,9 +27,11 @@ class Generator(Network):
 
     Attributes:
         z_dim: Width of the standard normal latent.
+        spherical: Whether what `embedded` returns lies near a sphere around the origin.
     """
 
     z_dim: int
+    spherical: bool = True
 
     def forward(
         self,
@@ -52,6 +54,17 @@ class Generator(Network):
     ) -> torch.Tensor:
         """Draw more typical faces: (N, 3, size, size) in [-1, 1]; truncation 1 is `forward`."""
         return self(z * truncation, label)
+
+    def embedded(self, z: torch.Tensor, truncation: float = 1.0) -> torch.Tensor:
+        """(N, z_dim) → (N, d): the latent in which faces change most evenly; z itself by default.
+
+        For a plain network; `specialised` makes one of a network with labels.
+        """
+        return z * truncation
+
+    def decoded(self, latent: torch.Tensor) -> torch.Tensor:
+        """What `embedded` returns → (N, 3, size, size), which may leave [-1, 1]."""
+        return self(latent)
 
 
 class Discriminator(Network):

@@ -65,6 +65,7 @@ class Generator(networks.Generator):
     """
 
     centre: torch.Tensor
+    spherical = False
 
     def __init__(
         self,
@@ -140,6 +141,14 @@ class Generator(networks.Generator):
     ) -> torch.Tensor:
         """Draw faces nearer to the centre of their class; z itself counts by direction alone."""
         return self(z, label, truncation=truncation)
+
+    def embedded(self, z: torch.Tensor, truncation: float = 1.0) -> torch.Tensor:
+        """(N, z_dim) → (N, w_dim): w, straighter than z (Karras et al. 2019, section 4.1)."""
+        return self.styles(z, truncation=truncation)[:, 0]
+
+    def decoded(self, latent: torch.Tensor) -> torch.Tensor:
+        """One style for all layers, (N, w_dim) → (N, 3, size, size), not confined to [-1, 1]."""
+        return self.synthesis(latent[:, None].expand(-1, self.layers, -1))
 
     def styles(
         self,
