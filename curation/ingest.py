@@ -116,6 +116,7 @@ def ingest(
     own_split: bool = True,
     forget: Sequence[str] = (),
     test_databases: Mapping[str, Database] | None = None,
+    every_emotion: bool = True,
     workers: int = 1,
 ) -> dict[str, Any]:
     """Read databases into one corpus.
@@ -131,6 +132,7 @@ def ingest(
         own_split: Whether a split that the database states wins over `split`.
         forget: Subjects (``kdef/AF01``) whose pictures are not taken in.
         test_databases: More databases; every row of these is a test row.
+        every_emotion: Whether a database that lacks an emotion is an error.
         workers: Processes that decode pictures; changes nothing but the time.
 
     Returns:
@@ -215,7 +217,7 @@ def ingest(
     total = write_corpus(accepted(), out, emotions)
     skipped.write(out)
     write_files(out / FILES, files)
-    for name, found in counts.items():
+    for name, found in counts.items() if every_emotion else ():
         if absent := [emotion for emotion in emotions if not found[emotion]]:
             raise ValueError(
                 f"database {name!r} has no usable picture of {', '.join(absent)} "
