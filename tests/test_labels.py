@@ -142,7 +142,7 @@ def test_held_back_faces_and_their_copies_teach_nothing(planted):
 def test_what_is_missing_is_told(planted, tmp_path):
     folder, _ = planted
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match="classifier.gate_folds"):
+    with pytest.raises(FileNotFoundError, match=r"classifier\.gate_folds"):
         check_labels(folder / "corpus", tmp_path / "empty", tmp_path, emotions=EMOTIONS)
     table = pd.read_parquet(folder / "classifier" / OUT_OF_FOLD)
     table.iloc[5:].to_parquet(tmp_path / "empty" / OUT_OF_FOLD)
