@@ -30,7 +30,7 @@ from gan.pixels import to_pixels
 
 log = logging.getLogger(__name__)
 COLUMNS = 4
-ENLARGED = 128  # pixels that a face gets at least: mp4 halves the resolution of colours
+ENLARGED = 128  # pixels that a face gets at least in an mp4, which halves the resolution of colours
 GIF_FPS = 50  # viewers slow down what asks for more
 
 
@@ -265,8 +265,9 @@ def main(arguments: Sequence[str]) -> int:
             seed=given.seed,
         )
         shown = track(grids, label="walk", unit="frame", total=count)
+        is_gif = given.out.suffix.lower() == ".gif"  # its bytes would grow with its pixels
         write_film(
-            (enlarged(grid, generator.size) for grid in shown),
+            shown if is_gif else (enlarged(grid, generator.size) for grid in shown),
             given.out,
             fps=given.fps,
             count=count,
