@@ -40,6 +40,7 @@ def check_labels(
     *,
     emotions: Sequence[str],
     hold_back: bool = False,
+    most: float = 0.2,
     method: Method = "prune_by_noise_rate",
     shown: int = 200,
 ) -> dict[str, Any]:
@@ -58,6 +59,8 @@ def check_labels(
         out: An existing empty folder.
         emotions: The emotions of the experiment.
         hold_back: Whether suspects are kept from whatever learns.
+        most: Share of the labels that may be held back: a classifier that doubts more of them has
+            learned too little to judge.
         method: Which faces are suspects (``filter_by`` of cleanlab's ``find_label_issues``).
         shown: Suspects on the sheet, at most.
 
@@ -67,7 +70,7 @@ def check_labels(
     Raises:
         ImportError: If cleanlab is not installed.
         FileNotFoundError: If the classifier has no out-of-fold probabilities.
-        ValueError: If they do not cover the corpus's training faces.
+        ValueError: If they do not cover the corpus's training faces, or `most` is exceeded.
     """
     source = Corpus(corpus)
     facts = source.facts
@@ -83,6 +86,14 @@ def check_labels(
     )
     suspects = judged[doubted].sort_values(["own", "id"]).reset_index(drop=True)
     log.info("check_labels: %d of %d labels are doubtful", len(suspects), len(judged))
+    if hold_back and len(suspects) > most * len(judged):
+        raise ValueError(
+            f"{len(suspects)} of {len(judged)} labels are doubtful, by a classifier that reads "
+            f"{(judged['suggested'] == judged['emotion']).mean():.0%} of the faces as named; no "
+            f"more than {most:.0%} may be held back. Train it longer (classifier.training.steps), "
+            "look at the suspects first (affectory check_labels), or raise "
+            "stages.check_labels.call.most"
+        )
 
     write_corpus(_marked(source, judged, hold_back), out, source.emotions)
     _write_table(suspects, out / TABLE)

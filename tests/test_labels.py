@@ -148,3 +148,11 @@ def test_what_is_missing_is_told(planted, tmp_path):
     table.iloc[5:].to_parquet(tmp_path / "empty" / OUT_OF_FOLD)
     with pytest.raises(ValueError, match="5 of 120 training faces have no probabilities"):
         check_labels(folder / "corpus", tmp_path / "empty", tmp_path, emotions=EMOTIONS)
+
+
+def test_a_classifier_that_doubts_too_much_holds_nothing_back(planted, tmp_path):
+    folder, _ = planted
+    settings = {"emotions": EMOTIONS, "hold_back": True, "most": 0.02}
+    with pytest.raises(ValueError, match=r"of 120 labels are doubtful.*no more than 2% may be"):
+        check_labels(folder / "corpus", folder / "classifier", tmp_path, **settings)
+    assert not list(tmp_path.iterdir())
