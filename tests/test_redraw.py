@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from curation.artifact import write_json
 from curation.corpus import Corpus, decode_png, write_corpus
 from curation.publish import publish
+from curation.recipes import Part, Recipe
 from gan.checkpoint import generator_hash, save_networks
 from gan.dcgan import Generator as Dcgan
 from gan.redraw import main
@@ -75,7 +76,7 @@ def test_a_published_row_is_found_by_the_beginning_of_its_id(experiment, capsys)
     write_corpus(kept, selected)
     publish(
         experiment / "corpora" / "standard", selected, out, name="faces", title="Faces",
-        emotions=["angry", "happy"], recipes=["gan", "synthetic"],
+        emotions=["angry", "happy"], recipes={"synthetic": Recipe({"gan": Part()})},
     )  # fmt: skip
     (experiment / "published").symlink_to("publications/faces")
     for row in kept:

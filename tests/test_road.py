@@ -143,7 +143,8 @@ def test_a_threshold_sweep_scores_nothing_again(road):
     kept = {}
     for folder in out.glob("corpora/select-*"):
         record = read_json(folder / "corpus.json")
-        kept[record["config"]["agreement"]] = record["facts"]["kept"]
+        (gate,) = (each for each in record["config"]["gates"] if "Agreement" in each["_target_"])
+        kept[gate["minimum"]] = record["facts"]["kept"]
     assert kept[0.9] <= kept[0.2] <= kept[0.0]
 
 
