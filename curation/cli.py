@@ -24,6 +24,7 @@ TOOLS = {
     "push": "curation.push",
     "redraw": "gan.redraw",
     "walk": "gan.walk",
+    "project": "gan.project",
 }
 
 USAGE = """\
@@ -43,6 +44,7 @@ usage: affectory <stage> [key=value ...] [-m]
   affectory import_stylegan <file.pkl> ...   a public StyleGAN2 checkpoint, read without running it
   affectory redraw <row id> --in <folder>    a published face drawn again and compared
   affectory walk <gan> --out walk.mp4        a film of faces that change into each other
+  affectory project <gan> <picture> --out d  how near a generator comes to a face
 
 experiments: {experiments}
 """

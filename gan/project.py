@@ -111,8 +111,10 @@ def project(
         drawn = generator.embedded(torch.randn(DRAWS, generator.z_dim, generator=chance).to(device))
         mean = drawn.mean(0)
         sigma = float((drawn - mean).square().sum(1).mean().sqrt())
-        start = _nearest(generator, drawn, target) if generator.spherical else mean.expand(
-            len(faces), -1
+        start = (
+            _nearest(generator, drawn, target)
+            if generator.spherical
+            else mean.expand(len(faces), -1)
         )
     latent = start.clone().requires_grad_()
     optimizer = torch.optim.Adam([latent], lr=RATE)
@@ -197,7 +199,7 @@ def _nearest(generator: Generator, drawn: torch.Tensor, target: torch.Tensor) ->
 
 
 def _schedule(done: float) -> float:
-    """Share of the learning rate: up in the first twentieth, down by a cosine in the last quarter."""
+    """Share of the learning rate: up in the first twentieth, down by a cosine in the last part."""
     falling = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1 - done) / FALL))
     return falling * min(1.0, (done + 1e-3) / RISE)
 
@@ -217,9 +219,7 @@ def main(arguments: Sequence[str]) -> int:
         "generator comes to it, beside how near it comes to faces that it drew itself.",
     )
     parser.add_argument("gan", type=Path, help="folder of a trained GAN (out/.../gans/...)")
-    parser.add_argument(
-        "faces", type=Path, nargs="+", help="pictures, or <corpus folder>/<row id>"
-    )
+    parser.add_argument("faces", type=Path, nargs="+", help="pictures, or <corpus folder>/<row id>")
     parser.add_argument("--out", type=Path, required=True, help="a new folder")
     parser.add_argument("--emotion", help="whose network, of a GAN with labels")
     parser.add_argument("--steps", type=int, default=STEPS, help=f"of the search ({STEPS})")
