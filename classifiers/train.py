@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from classifiers.calibration import calibrate
 from classifiers.networks import Network, Recogniser
 from classifiers.predict import probabilities_of, save_ensemble
 from classifiers.statistics import balanced_accuracy, confusion_matrix, macro_f1, wilson
@@ -167,7 +168,7 @@ def train_gate(
         out: An empty folder; receives ``fold-<i>.safetensors``, ``recogniser.json`` and, with
             folds ≥ 2, ``out_of_fold.parquet``: a row for each real face with ``id``, ``subject``,
             ``emotion``, ``fold`` (the network that never saw its person) and one column an emotion,
-            that network's probabilities.
+            that network's probabilities, not calibrated.
         emotions: The outputs, in order.
         network: Builds the network for a number of classes.
         folds: How many networks; 1 trains one on everything, without out-of-fold figures.
@@ -177,7 +178,9 @@ def train_gate(
     Returns:
         ``train_rows``, ``seconds``, and with folds ≥ 2 ``out_of_fold``: accuracy and recall of
         each emotion on real faces of unseen people, each with n and Wilson's interval, balanced
-        accuracy, macro-F1 and the confusion matrix (rows the truth, in the order of `emotions`).
+        accuracy, macro-F1 and the confusion matrix (rows the truth, in the order of `emotions`);
+        and ``calibration`` (`classifiers.calibration.calibrate`), by whose temperature the
+        predictor brings probabilities to what they are worth.
 
     Raises:
         ValueError: If a synthetic face or a descendant of one would be trained on, or an emotion
@@ -227,15 +230,27 @@ def train_gate(
             logger.info(
                 "gate %d of %d: %d of %d unseen right", number + 1, folds, hits, len(unseen)
             )
-    save_ensemble(networks, out, emotions=emotions, size=images.shape[2:])
+    calibration = None
     result: dict[str, Any] = {"train_rows": len(facts), "networks": len(networks)}
     if unseen_rows:
         rows, judged = np.concatenate(unseen_rows), np.concatenate(probabilities)
         result["out_of_fold"] = _figures(labels[rows], judged.argmax(1), emotions)
         table = facts.iloc[rows][["id", "subject", "emotion"]].reset_index(drop=True)
-        table["fold"] = np.repeat(np.arange(folds), [len(group) for group in unseen_rows])
+        fold_of = np.repeat(np.arange(folds), [len(group) for group in unseen_rows])
+        people = _people(facts).iloc[rows].tolist()
+        calibration = calibrate(judged, labels[rows], fold_of, people, seed=seed)
+        logger.info(
+            "gate: temperature %.2f, calibration error %.3f before and %.3f after",
+            calibration["temperature"],
+            calibration["before"]["ece"],
+            calibration["after"]["ece"],
+        )
+        result["calibration"] = calibration
+        table["fold"] = fold_of
         table[list(emotions)] = judged
         table.to_parquet(out / "out_of_fold.parquet", index=False)
+    size = images.shape[2:]
+    save_ensemble(networks, out, emotions=emotions, size=size, calibration=calibration)
     result["seconds"] = round(time.monotonic() - started, 1)
     return result
 

@@ -20,6 +20,10 @@ TOOLS = {
     "forget": "curation.forget",
     "prefetch": "curation.prefetch",
     "import_stylegan": "gan.import_stylegan",
+    "rebuild": "curation.rebuild",
+    "push": "curation.push",
+    "redraw": "gan.redraw",
+    "walk": "gan.walk",
 }
 
 USAGE = """\
@@ -34,7 +38,11 @@ usage: affectory <stage> [key=value ...] [-m]
   affectory inspect <corpus>                 a page to look at a corpus
   affectory forget subject=<name>            what a person's pictures went into; retires it
   affectory prefetch                         which model files are there; fetches those named
+  affectory rebuild <published> database.root=<folder>   the pictures that a licence withholds
+  affectory push <published> <owner/name>    onto the hub; shows what it would do, until --for-real
   affectory import_stylegan <file.pkl> ...   a public StyleGAN2 checkpoint, read without running it
+  affectory redraw <row id> --in <folder>    a published face drawn again and compared
+  affectory walk <gan> --out walk.mp4        a film of faces that change into each other
 
 experiments: {experiments}
 """

@@ -320,7 +320,8 @@ def _train_gate(rows: pd.DataFrame, config: Mapping[str, Any]) -> Masks:
 
 def _score(rows: pd.DataFrame, config: Mapping[str, Any]) -> Masks:
     # those held back, too: nothing may copy them either
-    against = (rows["split"] == "train") & (rows["origin"] == "real") & _of_emotions(rows, config)
+    splits = ["train", config.get("holdout", "train")]
+    against = rows["split"].isin(splits) & (rows["origin"] == "real") & _of_emotions(rows, config)
     return {(MEASURED, "was measured against"): against}
 
 

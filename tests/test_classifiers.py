@@ -10,6 +10,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from classifiers.calibration import temper
 from classifiers.module import Batches, RecogniserTraining
 from classifiers.networks import Normalise, rebuild, small_cnn, timm_network
 from classifiers.predict import Predictor, probabilities_of, save_ensemble
@@ -390,7 +391,10 @@ def test_the_predictor_gives_the_mean_of_its_members(gate):
     np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-5)
     assert (probabilities.argmax(1) == labels).mean() > 0.8
     members = [probabilities_of(network, images, device="cpu") for network in predictor.networks]
-    np.testing.assert_allclose(probabilities, np.mean(members, axis=0), atol=1e-6)
+    heat = predictor.calibration["temperature"]
+    assert heat == gate[1]["calibration"]["temperature"]
+    tempered = [temper(member, heat) for member in members]
+    np.testing.assert_allclose(probabilities, np.mean(tempered, axis=0), atol=1e-6)
     assert not np.allclose(members[0], members[1])
     features = predictor.features(images)
     assert features.shape == (20, 32)
