@@ -1,9 +1,16 @@
-"""A person's decisions about the faces of one corpus, read from a file and applied to its gates."""
+"""A person's decisions about the faces of one corpus: a small file that `select` applies.
+
+They are about what `score` wrote, so that they stand while the limits of the gates are swept.
+"""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from curation.artifact import folder_hash
+from curation.lineage import read_record
 
 VERSION = 1
 VERDICTS = ("keep", "reject")
@@ -16,70 +23,118 @@ class Decision:
     verdict: str
     note: str = ""
 
+    @property
+    def reason(self) -> str:
+        """The reason that a rejected face gets, on one line."""
+        return f"person: {' '.join(self.note.split()) or 'rejected'}"
 
-def read(path: Path, corpus_hash: str) -> dict[str, Decision]:
-    """Return row id → decision.
+
+@dataclass(frozen=True)
+class Decisions:
+    """What a file says.
+
+    Attributes:
+        by_id: Row id → decision.
+        reviewer: Who decided; empty where the file does not say.
+    """
+
+    by_id: Mapping[str, Decision] = field(default_factory=dict)
+    reviewer: str = ""
+
+    def places(self, ids: Sequence[str], verdict: str) -> dict[int, Decision]:
+        """Return place → decision of the rows that are to be kept, or rejected.
+
+        Args:
+            ids: Of all rows, in order.
+            verdict: ``keep`` or ``reject``.
+
+        Raises:
+            ValueError: If a decision is about a row that is not there.
+        """
+        if unknown := sorted(set(self.by_id) - set(ids)):
+            raise ValueError(
+                f"{len(unknown)} of {len(self.by_id)} decisions are about no row of this corpus, "
+                f"such as {unknown[0]} (gate.decisions)"
+            )
+        said = ((place, self.by_id.get(name)) for place, name in enumerate(ids))
+        return {place: one for place, one in said if one and one.verdict == verdict}
+
+
+def read(path: Path, corpus_hash: str) -> Decisions:
+    """Read a file of decisions.
 
     Args:
-        path: A JSON object with ``version``, ``corpus`` (content hash) and ``decisions``
-            (row id → object with ``verdict`` and an optional ``note``).
-        corpus_hash: Content hash of the corpus that the decisions are applied to.
+        path: A JSON object with ``version``, ``corpus`` (`reviewed_hash`), ``decisions`` (row id
+            → object with ``verdict`` and an optional ``note``) and an optional ``reviewer``.
+        corpus_hash: Of the corpus that the decisions are to be applied to.
 
     Raises:
         ValueError: If the file is of another version, for another corpus, or malformed.
+        FileNotFoundError: If there is no such file.
     """
-    said = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(said, dict) or said.get("version") != VERSION:
-        seen = said.get("version") if isinstance(said, dict) else type(said).__name__
-        raise ValueError(f"{path} is of version {seen}, not {VERSION} (gate.decisions)")
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # of the encoding as well
+        raise ValueError(f"{path} is no JSON: {error} (gate.decisions)") from error
+    if not isinstance(said, dict):
+        raise ValueError(f"{path} holds a {_kind(said)}, not an object (gate.decisions)")
+    if said.get("version") != VERSION:
+        raise ValueError(
+            f"{path} is of version {said.get('version')}, this program reads version {VERSION}; "
+            "save it again from a new page of `affectory review` (gate.decisions)"
+        )
     if said.get("corpus") != corpus_hash:
         raise ValueError(
             f"{path} was made for corpus {said.get('corpus')}, this one is {corpus_hash}; "
             "review this corpus, or set gate.decisions=null"
         )
-    found = {}
-    for name, one in sorted(said["decisions"].items()):
-        if one.get("verdict") not in VERDICTS:
-            raise ValueError(
-                f"{path} says {one.get('verdict')!r} of {name}; "
-                f"use {' or '.join(VERDICTS)} (gate.decisions)"
-            )
-        found[name] = Decision(one["verdict"], str(one.get("note") or ""))
-    return found
+    entries = said.get("decisions")
+    if not isinstance(entries, dict):
+        raise ValueError(
+            f"{path} needs an object `decisions` (row id → verdict); it has "
+            f"{_kind(entries) if 'decisions' in said else 'none'} (gate.decisions)"
+        )
+    found = {name: _decision(path, name, entries[name]) for name in sorted(entries)}
+    return Decisions(found, _string(path, "reviewer", said.get("reviewer")))
 
 
-def apply(
-    ids: Sequence[str],
-    reasons: Sequence[str | None],
-    decisions: Mapping[str, Decision],
-    *,
-    guarded: Collection[int],
-) -> tuple[list[str | None], int]:
-    """Return the reasons after a person's word, and how many of their keeps were not followed.
+def _decision(path: Path, name: str, entry: Any) -> Decision:
+    if not isinstance(entry, dict):
+        raise ValueError(
+            f"{path} holds a {_kind(entry)} for {name}; "
+            'write {"verdict": "keep"} or {"verdict": "reject"} (gate.decisions)'
+        )
+    if entry.get("verdict") not in VERDICTS:
+        raise ValueError(
+            f"{path} says {entry.get('verdict')!r} of {name}; use {' or '.join(VERDICTS)} "
+            "(gate.decisions)"
+        )
+    return Decision(entry["verdict"], _string(path, f"the note on {name}", entry.get("note")))
+
+
+def _string(path: Path, what: str, value: Any) -> str:
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"{path}: {what} is a {_kind(value)}, not a text (gate.decisions)")
+    return value or ""
+
+
+def _kind(value: Any) -> str:
+    kinds = {dict: "object", list: "list", str: "text", bool: "boolean", type(None): "null"}
+    return kinds.get(type(value), "number")
+
+
+def reviewed_hash(corpus: Path) -> str:
+    """Return the content hash that decisions about a corpus name: that of the scored faces.
+
+    What `select` wrote is reviewed as what it read, whose rows it holds: decisions then stand
+    for all limits of the gates, and for the corpus that they themselves change.
 
     Args:
-        ids: Of all rows, in order.
-        reasons: Why the gates refused each row, None where they let it pass.
-        decisions: Row id → decision.
-        guarded: Places refused by a safety gate, which a person's keep does not override.
-
-    Raises:
-        ValueError: If a decision names a row that is not there.
+        corpus: What `score` or `select` wrote.
     """
-    if unknown := sorted(set(decisions) - set(ids)):
-        raise ValueError(
-            f"{len(unknown)} decisions name no row, such as {unknown[0]} (gate.decisions)"
-        )
-    after, unheeded = list(reasons), 0
-    for place, name in enumerate(ids):
-        if (decision := decisions.get(name)) is None:
-            continue
-        if decision.verdict == "reject":
-            # a safety gate's word stands: what it found must stay on record
-            if place not in guarded:
-                after[place] = f"person: {decision.note or 'rejected'}"
-        elif place in guarded:
-            unheeded += 1
-        else:
-            after[place] = None
-    return after, unheeded
+    record = read_record(corpus)
+    if record is None:
+        return folder_hash(corpus, without="")
+    if record.stage == "select" and (scored := record.inputs.get("scored")):
+        return str(scored[0]["content"])
+    return str(record.content["content"])
