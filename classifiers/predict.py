@@ -1,6 +1,6 @@
 """Prediction with trained recognisers: single networks, and ensembles from a folder."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+from classifiers.calibration import temper
 from classifiers.networks import Recogniser, rebuild
 from curation.artifact import file_hash, fingerprint, read_json, write_json
 
@@ -68,7 +69,12 @@ def _over(
 
 
 def save_ensemble(
-    networks: Sequence[Recogniser], out: Path, *, emotions: Sequence[str], size: Sequence[int]
+    networks: Sequence[Recogniser],
+    out: Path,
+    *,
+    emotions: Sequence[str],
+    size: Sequence[int],
+    calibration: Mapping[str, Any] | None = None,
 ) -> None:
     """Write ``fold-<i>.safetensors`` and the ``recogniser.json`` that rebuilds them.
 
@@ -77,6 +83,7 @@ def save_ensemble(
         out: An existing folder.
         emotions: Their outputs, in order.
         size: (H, W) of the pictures they were trained on.
+        calibration: What `classifiers.calibration.calibrate` found, None where nobody could.
     """
     members: dict[str, str] = {}
     for number, network in enumerate(networks):
@@ -91,6 +98,7 @@ def save_ensemble(
         "emotions": list(emotions),
         "size": list(size),
         "members": members,
+        "calibration": calibration,
     }
     # the card comes last: a folder without one was never finished
     write_json(out / _CARD, card)
@@ -103,7 +111,8 @@ class Predictor:
         emotions: Names of the C outputs, in order.
         size: (H, W) that the networks were trained on; others are refused.
         name: What to call it in a table, for example ``small_cnn x3``.
-        hash: Identity of its weights and architecture, 10 hexadecimal digits.
+        hash: Identity of its weights, architecture and temperature, 10 hexadecimal digits.
+        calibration: Its temperature and how reliable it is on new people; None if not known.
     """
 
     def __init__(
@@ -113,6 +122,7 @@ class Predictor:
         emotions: Sequence[str],
         size: Sequence[int],
         hash: str,
+        calibration: Mapping[str, Any] | None = None,
         device: str = "auto",
         batch_size: int = 256,
     ) -> None:
@@ -123,13 +133,14 @@ class Predictor:
             emotions: Their outputs, in order.
             size: (H, W) of their training pictures.
             hash: Identity of their weights.
+            calibration: With the ``temperature`` that `probabilities` are brought to.
             device: ``auto``, ``cpu``, ``cuda``, …
             batch_size: Pictures at a time.
         """
         self.networks = list(networks)
         self.emotions = tuple(emotions)
         self.size = (int(size[0]), int(size[1]))
-        self.hash = hash
+        self.hash, self.calibration = hash, calibration
         self.device, self.batch_size = device, batch_size
         count = len(self.networks)
         self.name = self.networks[0].name + (f" x{count}" if count > 1 else "")
@@ -159,6 +170,9 @@ class Predictor:
             card: dict[str, Any] = read_json(card_path)
             recipe, emotions = card["recipe"], list(card["emotions"])
             size, members = card["size"], dict(card["members"])
+            calibration = card.get("calibration")
+            # one of before calibration keeps its identity
+            heat = {"temperature": calibration["temperature"]} if calibration else {}
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"{card_path} is damaged ({type(error).__name__}: {error}); "
@@ -174,20 +188,28 @@ class Predictor:
             networks,
             emotions=emotions,
             size=size,
-            hash=fingerprint(recipe=recipe, emotions=emotions, size=size, members=members),
+            hash=fingerprint(recipe=recipe, emotions=emotions, size=size, members=members, **heat),
+            calibration=calibration,
             device=device,
             batch_size=batch_size,
         )
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """Return (N, C) float32 probabilities, the mean over the members.
+        """Return (N, C) float32 probabilities, the mean over the calibrated members.
+
+        Each member is calibrated on people whom it never saw. Their mean is no surer than they
+        are; how well it is calibrated itself, no held-out person can tell, since two thirds of the
+        members know each.
 
         Args:
             images: (N, 3, H, W) uint8 RGB of the training size.
         """
         self._require_size(images)
         options = {"device": self.device, "batch_size": self.batch_size}
-        members = [probabilities_of(network, images, **options) for network in self.networks]
+        heat = float(self.calibration["temperature"]) if self.calibration else 1.0
+        members = [
+            temper(probabilities_of(network, images, **options), heat) for network in self.networks
+        ]
         return np.stack(members).mean(0)
 
     def features(self, images: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ from classifiers.summary import confusion_of, summarise
 from classifiers.train import Training, fit
 from curation.artifact import write_json
 from curation.corpus import Corpus
-from curation.recipes import chosen
+from curation.recipes import Choice, Recipe
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def benchmark(
     *,
     emotions: Sequence[str],
     network: Network,
-    arms: Sequence[str],
+    arms: Mapping[str, Recipe],
     reference: str,
     seeds: Sequence[int],
     fold: int | None = None,
@@ -77,13 +77,13 @@ def benchmark(
 
     Args:
         corpus: The augmented corpus; real faces with split ``test`` are the test set.
-        synthetic: The selected corpus; its GAN rows that were kept feed the arms that name them.
+        synthetic: The selected corpus; its generated faces feed the arms that name them.
         out: A folder; receives ``results.parquet`` (a row for each cell and database),
             ``predictions.parquet`` (a row for each cell and test picture) and ``summary.json``
             (`summarise`).
         emotions: The outputs, in order; other rows are left out.
         network: Builds the network for a number of classes.
-        arms: Names of recipes.
+        arms: Name → recipe of the training pictures.
         reference: The arm that the others are compared with.
         seeds: Seeds of training, the same for each arm.
         fold: Which fold of a k-fold by subject the corpus's split is; only recorded.
@@ -92,15 +92,17 @@ def benchmark(
         **training: Settings of `classifiers.train.fit`.
 
     Returns:
-        Counts of training and test pictures, steps, seconds and the summary's figures.
+        Counts of training and test pictures, of pictures that an arm is short of, steps, seconds
+        and the summary's figures.
 
     Raises:
         ValueError: If there is nothing to test on, a test subject, picture or its copy would be
-            trained on, an arm lacks an emotion, or the arms do not hold the reference.
+            trained on, an arm lacks an emotion or asks for more pictures than there are, or the
+            arms do not hold the reference.
     """
-    _require_distinct(arms, reference, seeds)
+    _require_distinct(list(arms), reference, seeds)
     started = time.monotonic()
-    bench = _prepare(corpus, synthetic, emotions, arms)
+    bench, short = _prepare(corpus, synthetic, emotions, arms)
     databases = bench.facts["database"].iloc[bench.test].value_counts().sort_index()
     logger.info(
         "benchmark: %d cells of %d steps; trained on %s; tested on %s",
@@ -143,6 +145,7 @@ def benchmark(
     write_json(out / "summary.json", summary)
     return {
         "train_rows": {arm: len(rows) for arm, rows in bench.arms.items()},
+        "short": short,
         "test_rows": {str(name): int(count) for name, count in databases.items()},
         "steps": training["steps"],
         "cells_resumed": len(plan) - len(todo),
@@ -159,22 +162,23 @@ def _require_distinct(arms: Sequence[str], reference: str, seeds: Sequence[int])
             raise ValueError(f"{name} must be given, each once, got {list(values)}")
 
 
-def _prepare(corpus: Path, synthetic: Path, emotions: Sequence[str], arms: Sequence[str]) -> _Bench:
+def _prepare(
+    corpus: Path, synthetic: Path, emotions: Sequence[str], arms: Mapping[str, Recipe]
+) -> tuple[_Bench, dict[str, Any]]:
+    """Return the pictures, and what each arm is short of (`Choice.short`)."""
     real, drawn = Corpus(corpus), Corpus(synthetic)
-    # a gan row counts where it was selected and a real one where it was augmented, so that a
-    # corpus which carries both along feeds nothing twice
-    in_real = (real.facts["origin"] != "gan") & real.facts["emotion"].isin(emotions)
-    in_drawn = (drawn.facts["origin"] == "gan") & drawn.facts["emotion"].isin(emotions)
-    test = (real.facts["split"] == "test") & (real.facts["origin"] == "real") & in_real
+    test = (real.facts["split"] == "test") & (real.facts["origin"] == "real")
+    test &= real.facts["emotion"].isin(emotions)
     if not test.any():
         raise ValueError(
             f"{corpus} has no real face with split 'test' and one of the emotions "
             f"{', '.join(emotions)}; ingest a test database or split off test subjects"
         )
-    masks = {
-        arm: (in_real & chosen(real.facts, arm), in_drawn & chosen(drawn.facts, arm))
-        for arm in arms
+    chosen: dict[str, Choice] = {
+        arm: recipe.choose(real.facts, drawn.facts, emotions, label=f"arm {arm!r}")
+        for arm, recipe in arms.items()
     }
+    masks = {arm: (choice.corpus, choice.synthetic) for arm, choice in chosen.items()}
     used_real = np.logical_or.reduce([test, *(mask for mask, _ in masks.values())])
     used_drawn = np.logical_or.reduce([mask for _, mask in masks.values()])
     facts = pd.concat(
@@ -200,7 +204,8 @@ def _prepare(corpus: Path, synthetic: Path, emotions: Sequence[str], arms: Seque
             )
         images = np.concatenate([images, sampled])
     codes = facts["emotion"].map({name: code for code, name in enumerate(emotions)})
-    return _Bench(facts, images, codes.to_numpy(np.int64), rows, tested)
+    short = {arm: choice.short for arm, choice in chosen.items() if choice.short}
+    return _Bench(facts, images, codes.to_numpy(np.int64), rows, tested), short
 
 
 def _refuse_leaks(arm: str, train: pd.DataFrame, test: pd.DataFrame) -> None:

@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from classifiers.report_parts import evidence, pictures
 from classifiers.report_parts.benchmark import benchmark_section, points
 from classifiers.report_parts.fidelity import fidelity_section, read_metrics
+from classifiers.report_parts.gates import gate_section
 from curation.corpus import Corpus
 
 logger = logging.getLogger(__name__)
@@ -103,6 +104,7 @@ def report(
     gates = {
         **evidence.gate_outcomes(faces, emotions),
         "copies": evidence.copy_notes(metrics),
+        **gate_section(read_metrics(selected)),
     }
     agreement = evidence.agreement(faces, judges, emotions)
     fidelity = fidelity_section(metrics)

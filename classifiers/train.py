@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 import torch
 
+from classifiers.calibration import calibrate
 from classifiers.networks import Network, Recogniser
 from classifiers.predict import probabilities_of, save_ensemble
 from classifiers.statistics import balanced_accuracy, confusion_matrix, macro_f1, wilson
 from curation.corpus import Corpus, fold_subjects
 from curation.progress import quiet_lightning
-from curation.recipes import chosen
+from curation.recipes import GENERATED, trainable
 
 logger = logging.getLogger(__name__)
 
@@ -164,7 +165,10 @@ def train_gate(
 
     Args:
         corpus: The augmented corpus.
-        out: An empty folder; receives ``fold-<i>.safetensors`` and ``recogniser.json``.
+        out: An empty folder; receives ``fold-<i>.safetensors``, ``recogniser.json`` and, with
+            folds ≥ 2, ``out_of_fold.parquet``: a row for each real face with ``id``, ``subject``,
+            ``emotion``, ``fold`` (the network that never saw its person) and one column an emotion,
+            that network's probabilities, not calibrated.
         emotions: The outputs, in order.
         network: Builds the network for a number of classes.
         folds: How many networks; 1 trains one on everything, without out-of-fold figures.
@@ -174,14 +178,17 @@ def train_gate(
     Returns:
         ``train_rows``, ``seconds``, and with folds ≥ 2 ``out_of_fold``: accuracy and recall of
         each emotion on real faces of unseen people, each with n and Wilson's interval, balanced
-        accuracy, macro-F1 and the confusion matrix (rows the truth, in the order of `emotions`).
+        accuracy, macro-F1 and the confusion matrix (rows the truth, in the order of `emotions`);
+        and ``calibration`` (`classifiers.calibration.calibrate`), by whose temperature the
+        predictor brings probabilities to what they are worth.
 
     Raises:
         ValueError: If a synthetic face or a descendant of one would be trained on, or an emotion
             has no picture in some fold.
     """
     data = Corpus(corpus)
-    keep = (chosen(data.facts, "geometric") & data.facts["emotion"].isin(emotions)).to_numpy()
+    keep = trainable(data.facts, ["real", "geometric"]) & data.facts["emotion"].isin(emotions)
+    keep = keep.to_numpy(bool)
     facts = data.facts[keep].reset_index(drop=True)
     _refuse_synthetic(facts, data.facts, corpus)
     codes = facts["emotion"].map({name: code for code, name in enumerate(emotions)})
@@ -199,8 +206,8 @@ def train_gate(
         folds,
     )
     networks: list[Recogniser] = []
-    truth: list[np.ndarray] = []
-    predicted: list[np.ndarray] = []
+    unseen_rows: list[np.ndarray] = []
+    probabilities: list[np.ndarray] = []
     real = (facts["origin"] == "real").to_numpy()
     for number, rows in enumerate(training_rows):
         fitted = fit(
@@ -217,24 +224,40 @@ def train_gate(
         unseen = np.setdiff1d(np.flatnonzero(real), rows)
         if len(unseen):
             judged = probabilities_of(fitted, images[unseen], device=training["accelerator"])
-            judged = judged.argmax(1)
-            truth.append(labels[unseen])
-            predicted.append(judged)
-            hits = int((judged == labels[unseen]).sum())
+            unseen_rows.append(unseen)
+            probabilities.append(judged)
+            hits = int((judged.argmax(1) == labels[unseen]).sum())
             logger.info(
                 "gate %d of %d: %d of %d unseen right", number + 1, folds, hits, len(unseen)
             )
-    save_ensemble(networks, out, emotions=emotions, size=images.shape[2:])
+    calibration = None
     result: dict[str, Any] = {"train_rows": len(facts), "networks": len(networks)}
-    if truth:
-        result["out_of_fold"] = _figures(np.concatenate(truth), np.concatenate(predicted), emotions)
+    if unseen_rows:
+        rows, judged = np.concatenate(unseen_rows), np.concatenate(probabilities)
+        result["out_of_fold"] = _figures(labels[rows], judged.argmax(1), emotions)
+        table = facts.iloc[rows][["id", "subject", "emotion"]].reset_index(drop=True)
+        fold_of = np.repeat(np.arange(folds), [len(group) for group in unseen_rows])
+        people = _people(facts).iloc[rows].tolist()
+        calibration = calibrate(judged, labels[rows], fold_of, people, seed=seed)
+        logger.info(
+            "gate: temperature %.2f, calibration error %.3f before and %.3f after",
+            calibration["temperature"],
+            calibration["before"]["ece"],
+            calibration["after"]["ece"],
+        )
+        result["calibration"] = calibration
+        table["fold"] = fold_of
+        table[list(emotions)] = judged
+        table.to_parquet(out / "out_of_fold.parquet", index=False)
+    size = images.shape[2:]
+    save_ensemble(networks, out, emotions=emotions, size=size, calibration=calibration)
     result["seconds"] = round(time.monotonic() - started, 1)
     return result
 
 
 def _refuse_synthetic(facts: pd.DataFrame, everything: pd.DataFrame, corpus: Path) -> None:
-    drawn = set(everything.loc[everything["origin"] == "gan", "id"])
-    tainted = (facts["origin"] == "gan") | facts["generator"].notna() | facts["parent"].isin(drawn)
+    drawn = set(everything.loc[everything["origin"].isin(GENERATED), "id"])
+    tainted = facts["generator"].notna() | facts["parent"].isin(drawn)
     if tainted.any():
         first = facts[tainted].iloc[0]
         raise ValueError(

@@ -58,7 +58,7 @@ class Copies:
 
     def __call__(self, row: dict[str, Any]) -> Family:
         """Return a row of a corpus and its copies, None for each that gave no new picture."""
-        if row["split"] != "train" or row["origin"] != "real":
+        if row["split"] != "train" or row["origin"] != "real" or row["keep"] is False:
             return row, []
         face = decode_png(row["image"])
         face.flags.writeable = False  # an operator that drew into it would change the next copies
@@ -99,6 +99,8 @@ def augment(
     workers: int = 1,
 ) -> dict[str, Any]:
     """Pass all rows on and add copies of the real training faces after each.
+
+    A face that is held back (``keep`` false) gets no copies.
 
     A copy inherits who, what and where from (`INHERITED`); its other columns are null. One that
     comes out as its parent or another row of the corpus is drawn again, and listed in

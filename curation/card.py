@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 import datasets_cards
 from curation.corpus import Corpus, decode_png
 from curation.lineage import Record
-from curation.recipes import RECIPES
+from curation.recipes import Recipe
 
 if TYPE_CHECKING:
     from curation.publish import Licence, Masks
@@ -25,12 +25,11 @@ if TYPE_CHECKING:
 CARDS = Path(datasets_cards.__file__).parent
 # a file named after a split swallows other splits' files wherever Hugging Face has to guess
 STEMS = {"train": "data", "validation": "held"}
-KINDS = {"real": "real", "geometric": "geometric copy", "gan": "synthetic"}
-DESCRIPTIONS = {
-    "original": "real faces",
-    "geometric": "real faces and their geometric copies",
-    "gan": "real faces, their geometric copies and the synthetic faces that passed the gates",
-    "synthetic": "the synthetic faces that passed the gates, alone",
+KINDS = {
+    "real": "real",
+    "geometric": "geometric copy",
+    "gan": "synthetic",
+    "imported": "imported",
 }
 COLUMNS = {
     "id": "hash of the pixels",
@@ -45,7 +44,7 @@ COLUMNS = {
     "arousal": "calm (-1) to excited (1), where the database knows it",
     "source": "where the picture lies in its database",
     "split": "by person, decided before any augmentation",
-    "origin": "real, geometric (a copy) or gan",
+    "origin": "real, geometric (a copy), gan, or imported (synthetic, of a third party)",
     "parent": "id of the real face that a geometric copy was made from",
     "detector_score": "the face detector's own confidence, where it has one",
     "face_px": "side of the detected face in the original, pixels",
@@ -57,11 +56,15 @@ COLUMNS = {
     "seed": "latent seed: with generator and truncation the picture can be drawn again",
     "truncation": "truncation of the latent, 1 = none",
     "predicted": "label given by a classifier that saw no generated picture",
-    "agreement": "that classifier's probability of the intended label",
-    "confidence": "that classifier's probability of its own first choice",
+    "agreement": "that classifier's calibrated probability of the intended label",
+    "confidence": "that classifier's calibrated probability of its own first choice",
     "nearest_id": "the real training face that looks most alike",
     "nearest_distance": "distance to it between low-resolution grey patterns; small is alike",
     "duplicate_of": "an earlier synthetic face of the same emotion that this one nearly repeats",
+    "off_manifold": "distance to the nearest ball around a real face of its emotion, in its radii; "
+    "up to 1 lies inside",
+    "identity_id": "the real training face whose person looks most alike to a face embedding",
+    "identity_distance": "distance to it between unit embeddings, 0 to 2; null if not checked",
     "keep": "the gates' verdict; null for faces that no gate judged",
     "reason": "why a face was rejected; null for a kept one",
 }
@@ -125,6 +128,7 @@ def render(
     sources: tuple[Corpus, Corpus],
     masks: "Masks",
     *,
+    recipes: Mapping[str, Recipe],
     facts: Mapping[str, Any],
     sizes: Mapping[tuple[str, str], tuple[int, int]],
     folder: Path,
@@ -139,6 +143,7 @@ def render(
     Args:
         sources: The augmented and the selected corpus.
         masks: Which of their rows each (recipe, split) holds.
+        recipes: Name → recipe.
         facts: What `publish` returns.
         sizes: (recipe, split) → rows and bytes in memory.
         folder: Where the Parquet files have been written.
@@ -159,14 +164,16 @@ def render(
     )
     gates = gate_table(sources[1].facts, emotions)
     generators = _generators(sources[1].facts, emotions)
+    rows = _config_rows(sources, masks, emotions)
     body = environment.get_template("card.md.jinja").render(
         title=title,
         name=name,
         key=name.replace("-", "_"),
         emotions=list(emotions),
         label_names=sources[0].emotions,
-        rows=_config_rows(sources, masks, emotions),
-        descriptions=DESCRIPTIONS,
+        rows=rows,
+        kinds=[kind for kind in KINDS if any(row["origins"][kind] for row in rows)],
+        descriptions={name: recipe.describe() for name, recipe in recipes.items()},
         example="gan" if "gan" in facts["configs"] else next(iter(facts["configs"])),
         gates=gates,
         reasons=sorted({reason for row in gates for reason in row["rejected"]}),
@@ -250,7 +257,7 @@ def _config_rows(
                 },
             }
         )
-    order = list(RECIPES)
+    order = list(dict.fromkeys(recipe for recipe, _ in masks))
     return sorted(rows, key=lambda row: (order.index(row["recipe"]), row["split"]))
 
 

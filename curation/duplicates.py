@@ -6,6 +6,7 @@ smoother than photographs, look no closer or farther for it. What counts as too 
 the real faces themselves: from how near the pictures of *different* people come to each other.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,9 @@ _SIDE = 64  # pictures are compared at this size
 _REACH = 2  # pixels of `_SIDE` that a copy may be shifted by
 _CELLS = 16  # descriptor cells a side
 _SHIFTS = 2 * _REACH + 1
+_ZOOMS = (0.96, 1.04)  # of a copy, tried on the likeliest faces
+_LIKELIEST = 8
+_ZOOM_HIDES = 0.4  # a copy zoomed by 4 % lies nearer than that before zooms are tried
 _CHUNK_BYTES = 64e6
 
 
@@ -24,24 +28,59 @@ class Calibration:
     """What the real faces say about how near is too near.
 
     Attributes:
-        threshold: Distance below which a face counts as a copy.
-        quantile: Share of real faces that have another person's face nearer than that.
-        n_faces: Real faces that it rests on.
-        n_subjects: People among them; equal to `n_faces` where nobody knows who is who.
-        closest: Smallest distance between faces of different people.
-        median: Median over the faces of the distance to the nearest face of somebody else.
-        n_planted: Altered copies of real faces that were tried.
-        planted_caught: Share of them below the threshold: what the threshold is able to see.
+        strangers: Distance of each real face to the nearest face of somebody else, (N,).
+        planted: Distance of altered copies of real faces to the nearest real face, (P,).
+        n_subjects: People among the faces; N where nobody knows who is who.
     """
 
-    threshold: float
-    quantile: float
-    n_faces: int
+    strangers: np.ndarray
+    planted: np.ndarray
     n_subjects: int
-    closest: float
-    median: float
-    n_planted: int
-    planted_caught: float
+
+    def summary(self, share: float) -> dict[str, float]:
+        """Return the threshold for a share, what it rests on, and what it is able to see.
+
+        ``threshold``, ``quantile`` (the share), ``n_faces``, ``n_subjects``, ``closest`` and
+        ``median`` of the strangers' distances, ``n_planted`` and ``planted_caught``, the share of
+        planted copies below the threshold.
+        """
+        threshold = lower_limit(self.strangers, share, least=1)
+        return {
+            "threshold": threshold,
+            "quantile": share,
+            "n_faces": len(self.strangers),
+            "n_subjects": self.n_subjects,
+            "closest": float(self.strangers.min()),
+            "median": float(np.median(self.strangers)),
+            "n_planted": len(self.planted),
+            "planted_caught": float((self.planted < threshold).mean()),
+        }
+
+
+def lower_limit(honest: np.ndarray, share: float, *, least: int = 0) -> float:
+    """Return the limit that a share of further honest values falls below, at most.
+
+    The r-th smallest of n: a further value falls below it with probability r / (n + 1), the
+    argument of conformal prediction (Vovk et al. 2005); between quantiles of n it would be more.
+
+    Args:
+        honest: Values of real faces, (n,).
+        share: In [0, 1].
+        least: Smallest r. With 0, values too few for the share give no limit (−∞); with 1 they
+            give the smallest of them, which a share of 1 / (n + 1) falls below.
+
+    Raises:
+        ValueError: If the share is outside [0, 1] or there is no value.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"a gate's share is {share}; it lies in [0, 1], such as 0.01 (gate.*)")
+    if not len(honest):
+        raise ValueError("no real face has a value that a limit could be taken from")
+    # the small addend: 0.29 * 100 is 28.999999999999996
+    rank = min(max(least, int(share * (len(honest) + 1) + 1e-9)), len(honest))
+    if rank == 0:
+        return -math.inf
+    return float(np.partition(honest, rank - 1)[rank - 1])
 
 
 def describe(images: np.ndarray) -> np.ndarray:
@@ -68,10 +107,12 @@ def nearest(
     *,
     subjects: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> tuple[list[str], np.ndarray]:
-    """Find the nearest training face of every picture, exactly.
+    """Find the nearest training face of every picture.
 
-    Each picture is compared in 50 variants: shifted by −2 … 2 px (of 64) in both directions, and
-    the same mirrored.
+    Each picture is compared with all faces in 50 variants: shifted by −2 … 2 px (of 64) in both
+    directions, and the same mirrored. The eight nearest faces are compared again with the picture
+    4 % smaller and 4 % larger in all these variants: a copy of another crop moves its outer parts
+    by more than a cell's width, yet its face is among the eight.
 
     Args:
         images: The pictures in question, (N, 3, H, W) uint8 RGB.
@@ -94,8 +135,16 @@ def nearest(
         found = _distances(images[chunk], faces)  # (n, M)
         if subjects is not None:
             found[subjects[0][chunk, None] == subjects[1]] = np.inf
-        places[chunk] = found.argmin(axis=1)
-        distances[chunk] = found.min(axis=1)
+        likeliest = np.argpartition(found, min(_LIKELIEST, len(faces)) - 1, axis=1)[:, :_LIKELIEST]
+        here = np.arange(len(found))
+        refined = np.minimum(
+            found[here[:, None], likeliest], _zoomed_distances(images[chunk], faces[likeliest])
+        )
+        if subjects is not None:
+            refined[subjects[0][chunk, None] == subjects[1][likeliest]] = np.inf
+        best = refined.argmin(axis=1)
+        places[chunk] = likeliest[here, best]
+        distances[chunk] = refined[here, best]
     return [ids[place] for place in places.tolist()], distances
 
 
@@ -103,33 +152,28 @@ def calibrate(
     images: np.ndarray,
     *,
     subjects: Sequence[str | None] | np.ndarray | None = None,
-    quantile: float = 0.01,
     seed: int = 0,
 ) -> Calibration:
     """Learn from real faces how near two faces of different people come.
 
     A generated face that is nearer to a training face than all but a small share of people are to
-    their nearest stranger is more likely a copy than a chance likeness. The share is taken over
-    the same search, mirrored and shifted variants included.
+    their nearest stranger is more likely a copy than a chance likeness. The distances come from
+    the same search, mirrored, shifted and zoomed variants included.
 
     Args:
         images: The training faces, (N, 3, H, W) uint8 RGB.
         subjects: Who is on each, (N,). None, or None for one picture, counts it as a person of
             its own: several pictures of one person then lower the threshold.
-        quantile: Share of real faces that may have a stranger's face nearer than the threshold;
-            about this share of honest generated faces is refused too. In [0, 1].
         seed: Which faces are planted as copies.
 
     Returns:
-        The threshold with how it came about, and the share of planted copies (mirrored, shifted,
-        compressed, brightened) that it catches.
+        The distances, and those of planted copies (mirrored, shifted, zoomed, compressed,
+        brightened) to the faces.
 
     Raises:
-        ValueError: If the quantile is outside [0, 1] or fewer than two people are there.
+        ValueError: If fewer than two people are there.
     """
-    if not 0 <= quantile <= 1:
-        raise ValueError(f"gate.quantile is {quantile}; it is a share in [0, 1], such as 0.01")
-    people = _people(subjects, len(images))
+    people = people_of(subjects, len(images))
     if (count := len(np.unique(people))) < 2:
         raise ValueError(
             f"{len(images)} faces of {count} person cannot tell how near strangers are; "
@@ -138,50 +182,66 @@ def calibrate(
     ids = [str(place) for place in range(len(images))]
     faces = describe(images)
     _, distances = nearest(images, faces, ids, subjects=(people, people))
-    # the r-th smallest of n: a further face falls below it with probability r / (n + 1), the
-    # argument of conformal prediction (Vovk et al. 2005); between quantiles of n it would be more
-    rank = min(max(1, int(quantile * (len(distances) + 1) + 1e-9)), len(distances))
-    threshold = float(np.sort(distances)[rank - 1])
-
     generator = np.random.default_rng([seed, len(images)])
     drawn = generator.choice(len(images), min(100, len(images)), replace=False)
     copies = np.stack([_altered(images[place], generator) for place in drawn])
     _, to_copies = nearest(copies, faces, ids)
-    return Calibration(
-        threshold=threshold,
-        quantile=quantile,
-        n_faces=len(images),
-        n_subjects=count,
-        closest=float(distances.min()),
-        median=float(np.median(distances)),
-        n_planted=len(copies),
-        planted_caught=float((to_copies < threshold).mean()),
-    )
+    return Calibration(distances, to_copies, count)
 
 
-def repeats(images: np.ndarray, ids: Sequence[str], threshold: float) -> list[str | None]:
-    """Find pictures that nearly repeat an earlier one.
+def own_distances(images: np.ndarray, people: np.ndarray) -> np.ndarray:
+    """Return the distance of each face to the nearest other face of the same person.
 
     Args:
-        images: (N, 3, H, W) uint8 RGB, in order.
-        ids: Their identities, (N,).
-        threshold: Distance (`nearest`) below which two are the same.
+        images: (N, 3, H, W) uint8 RGB.
+        people: Who is on each, (N,).
 
     Returns:
-        For each picture the id of the nearest earlier one below the threshold among those that
-        repeat nothing themselves, else None.
+        (N,) float32, infinity where a person has one picture only; the measure is `nearest`'s.
     """
-    found: list[str | None] = [None] * len(ids)
-    originals: list[int] = []
-    faces = describe(images)
-    for chunk in _chunks(len(ids), len(ids)):
-        for place, row in enumerate(_distances(images[chunk], faces[: chunk.stop]), chunk.start):
-            near = [earlier for earlier in originals if row[earlier] < threshold]
-            if near:
-                found[place] = ids[min(near, key=row.__getitem__)]
-            else:
-                originals.append(place)
+    found = np.full(len(images), np.inf, np.float32)
+    codes = np.unique(people, return_inverse=True)[1]
+    order = np.argsort(codes, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
+    for rows in (group for group in groups if len(group) > 1):
+        between = _all_variants(images[rows], describe(images[rows]))
+        np.fill_diagonal(between, np.inf)
+        found[rows] = between.min(axis=1)
     return found
+
+
+def close_pairs(images: np.ndarray, within: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Find pairs of pictures that lie close to each other.
+
+    Args:
+        images: (N, 3, H, W) uint8 RGB.
+        within: Distance (`nearest`) below which a pair counts.
+
+    Returns:
+        The earlier and the later place of each pair and their distance, sorted by the later.
+    """
+    faces = describe(images)
+    found = []
+    for chunk in _chunks(len(images), len(images)):
+        between = _distances(images[chunk], faces[: chunk.stop])
+        later, earlier = np.nonzero(between < max(within, _ZOOM_HIDES))
+        keep = earlier < later + chunk.start
+        for place in np.unique(later[keep]):
+            mates = earlier[keep & (later == place)]
+            zoomed = _zoomed_distances(images[[chunk.start + place]], faces[mates][None])[0]
+            closest = np.minimum(between[place, mates], zoomed)
+            near = closest < within
+            found.append(
+                np.stack(
+                    [mates[near], np.full(near.sum(), chunk.start + place), closest[near]], axis=1
+                )
+            )
+    pairs = np.concatenate([np.empty((0, 3)), *found])
+    return (
+        pairs[:, 0].astype(np.int64),
+        pairs[:, 1].astype(np.int64),
+        pairs[:, 2].astype(np.float32),
+    )
 
 
 def _chunks(count: int, faces: int) -> Iterator[slice]:
@@ -193,18 +253,60 @@ def _chunks(count: int, faces: int) -> Iterator[slice]:
 def _distances(images: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """Return the distance of every picture to every described face, over all variants, (N, M)."""
     cells = _cells(images, range(-_REACH, _REACH + 1))  # (n, shifts, cells)
-    mirrored = cells.reshape(*cells.shape[:2], _CELLS, _CELLS)[..., ::-1].reshape(cells.shape)
     best = np.full((len(images), len(faces)), -1, np.float32)
-    for variants in (cells, mirrored):
+    for variants in _with_mirrored(cells):
         products = variants.reshape(-1, _CELLS**2) @ faces.T
         np.maximum(best, products.reshape(*cells.shape[:2], -1).max(axis=1), out=best)
     # rounding lifts a correlation of equal pictures above 1
     return np.sqrt(np.maximum(2 - 2 * best, 0))
 
 
+def distance_matrix(images: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Return the distances of (N, 3, H, W) pictures to (M, 256) described faces, (N, M) float32.
+
+    Shifted and mirrored variants count, zoomed ones do not.
+    """
+    _require_faces(images)
+    parts = [_distances(images[chunk], faces) for chunk in _chunks(len(images), len(faces))]
+    return np.concatenate([np.empty((0, len(faces)), np.float32), *parts])
+
+
+def _all_variants(images: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    everybody = np.broadcast_to(faces, (len(images), *faces.shape))
+    return np.minimum(_distances(images, faces), _zoomed_distances(images, everybody))
+
+
+def _zoomed_distances(images: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Return distances (N, k) of zoomed pictures (N, 3, H, W) to faces of their own (N, k, 256)."""
+    grey = _grey(images)
+    best = np.full(faces.shape[:2], -1, np.float32)
+    middle = (_SIDE - 1) / 2
+    for zoom in _ZOOMS:
+        # about the middle of the picture; what comes in at the edge is mirrored
+        matrix = np.array([[zoom, 0, middle - zoom * middle], [0, zoom, middle - zoom * middle]])
+        zoomed = np.stack(
+            [
+                cv2.warpAffine(one, matrix, (_SIDE, _SIDE), borderMode=cv2.BORDER_REFLECT)
+                for one in grey
+            ]
+        )
+        for variants in _with_mirrored(_cells_of(zoomed, range(-_REACH, _REACH + 1))):
+            np.maximum(best, (variants @ faces.transpose(0, 2, 1)).max(axis=1), out=best)
+    return np.sqrt(np.maximum(2 - 2 * best, 0))
+
+
+def _with_mirrored(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    mirrored = cells.reshape(*cells.shape[:2], _CELLS, _CELLS)[..., ::-1].reshape(cells.shape)
+    return cells, mirrored
+
+
 def _cells(images: np.ndarray, shifts: Sequence[int]) -> np.ndarray:
     """Return unit descriptors at all pairs of shifts, (N, len(shifts)², 256) float32."""
-    grey = _grey(images)
+    return _cells_of(_grey(images), shifts)
+
+
+def _cells_of(grey: np.ndarray, shifts: Sequence[int]) -> np.ndarray:
+    """Return what `_cells` does, of (N, 64, 64) float32."""
     # one row of Gaussian weights for every shift and cell; a border leaves room for the shift
     cell = (_SIDE - 2 * _REACH) / _CELLS
     starts = _REACH + np.array(shifts)
@@ -215,8 +317,8 @@ def _cells(images: np.ndarray, shifts: Sequence[int]) -> np.ndarray:
     filters = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
     cells = filters @ grey @ filters.T  # all shifts at once
-    cells = cells.reshape(len(images), len(starts), _CELLS, len(starts), _CELLS)
-    cells = cells.transpose(0, 1, 3, 2, 4).reshape(len(images), -1, _CELLS**2)
+    cells = cells.reshape(len(grey), len(starts), _CELLS, len(starts), _CELLS)
+    cells = cells.transpose(0, 1, 3, 2, 4).reshape(len(grey), -1, _CELLS**2)
     cells -= cells.mean(axis=2, keepdims=True)
     lengths = np.sqrt(np.einsum("nsc,nsc->ns", cells, cells))[..., None]
     # one grey level of contrast at least, so that noise on a blank picture is not blown up
@@ -239,7 +341,8 @@ def _grey(images: np.ndarray) -> np.ndarray:
     return np.stack([cv2.resize(one, (_SIDE, _SIDE), interpolation=method) for one in grey])
 
 
-def _people(subjects: Sequence[str | None] | np.ndarray | None, count: int) -> np.ndarray:
+def people_of(subjects: Sequence[str | None] | np.ndarray | None, count: int) -> np.ndarray:
+    """Number the people, (count,): a picture of an unknown person is a person of its own."""
     known = [None] * count if subjects is None else list(subjects)
     if len(known) != count:
         raise ValueError(f"{len(known)} subjects were given for {count} faces")
@@ -255,14 +358,17 @@ def _people(subjects: Sequence[str | None] | np.ndarray | None, count: int) -> n
 
 
 def _altered(image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Return a copy (3, H, W) as a thief would hide it: moved, compressed, relit, half mirrored."""
+    """Return a copy (3, H, W) as a thief would hide it: moved, zoomed, compressed, relit."""
     copy = np.ascontiguousarray(image.transpose(1, 2, 0))
     height, width = copy.shape[:2]
     if generator.random() < 0.5:
         copy = copy[:, ::-1]
     reach = _REACH * min(height, width) / _SIDE
     across, down = generator.uniform(-reach, reach, 2)
-    move = np.array([[1, 0, across], [0, 1, down]])
+    zoom = generator.uniform(*_ZOOMS)
+    across += (1 - zoom) * (width - 1) / 2
+    down += (1 - zoom) * (height - 1) / 2
+    move = np.array([[zoom, 0, across], [0, zoom, down]])
     copy = cv2.warpAffine(
         np.ascontiguousarray(copy), move, (width, height), borderMode=cv2.BORDER_REPLICATE
     )

@@ -38,6 +38,7 @@ from curation.artifact import (
     write_json,
 )
 from curation.contract import contract_id, describe_difference
+from curation.leakage import refuse_leaks
 from curation.lineage import read_record
 
 log = logging.getLogger(__name__)
@@ -155,6 +156,7 @@ class Task:
         runtime = instantiate(self.node.get("runtime") or {})
         sources = {name: _walk(source, _path) for name, source in self.inputs.items()}
         contract = self._contract(sources)
+        refuse_leaks(_leaves(list(sources.values())))
         started = time.time()
         with building(self.folder, resume=bool(self.node.get("resumes"))) as out:
             facts = function(**sources, **runtime, out=out)

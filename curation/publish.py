@@ -6,7 +6,7 @@ geometric copy: then only the generated faces that passed the gates are written.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import yaml
 from curation import card
 from curation.corpus import Corpus
 from curation.lineage import lineage
-from curation.recipes import RECIPES, chosen
+from curation.recipes import Recipe
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ def publish(
     name: str,
     title: str,
     emotions: Sequence[str],
-    recipes: Sequence[str],
+    recipes: Mapping[str, Recipe],
     licences: Path | None = None,
     preview_columns: int = 3,
     seed: int = 0,
@@ -106,7 +106,7 @@ def publish(
         name: Short name for the citation, such as ``affectory-kdef``.
         title: Heading of the card.
         emotions: The emotions to publish; label codes are those of the corpus in any case.
-        recipes: Configurations to write, names of `curation.recipes.RECIPES`.
+        recipes: Configurations to write: name → recipe.
         licences: A folder of further licence records, for databases of one's own.
         preview_columns: Pictures of each kind in a row of the preview.
         seed: Which pictures the preview shows.
@@ -116,10 +116,9 @@ def publish(
         ``redistributable`` and ``licences`` (database → name of the terms).
 
     Raises:
-        ValueError: If a recipe or an emotion is unknown, or nothing may be published.
+        ValueError: If an emotion is unknown, a recipe takes faces that passed no gate or asks for
+            more than there are, or nothing may be published.
     """
-    if unknown := [recipe for recipe in recipes if recipe not in RECIPES]:
-        raise ValueError(f"recipes {unknown} are unknown; they are of {', '.join(RECIPES)}")
     sources = Corpus(corpus), Corpus(synthetic)
     for source in sources:
         source.check_emotions(emotions)
@@ -129,20 +128,23 @@ def publish(
             f"{', '.join(sources[1].emotions)}; make both with the same emotions"
         )
     schema = sources[0].features.arrow_schema
-    databases = _databases(sources[0].facts)
+    databases, imported = _databases(sources[0].facts), _imported(sources[1].facts)
     known = read_licences([card.CARDS / "licences", *([licences] if licences else [])])
-    terms = {database: known.get(database) or unknown_licence(database) for database in databases}
+    terms = {name: known.get(name) or unknown_licence(name) for name in [*databases, *imported]}
+    closed = {database for database, licence in terms.items() if not licence.redistribute}
     # several databases in one training set: the strictest terms hold for all of it
-    free = bool(terms) and all(licence.redistribute for licence in terms.values())
+    free = bool(databases) and not closed & set(databases)
     logger.info("publish: %s, may be passed on: %s", ", ".join(databases), free)
 
-    masks = choose(sources, emotions, recipes if free else set(recipes) & {"synthetic"})
+    masks = choose(sources, emotions, recipes, closed)
     if not masks:
         raise ValueError(
             f"nothing can be published for {', '.join(emotions)}: no generated face in "
-            f"{synthetic} passed the gates, or stage.recipes lacks 'synthetic', and the pictures "
+            f"{synthetic} passed the gates, or no recipe is of such faces alone, and the pictures "
             f"of {', '.join(databases)} {'are absent' if free else 'may not be passed on'}"
         )
+    inside = _imported(sources[1].facts[np.any([pair[1] for pair in masks.values()], axis=0)])
+    terms = {name: terms[name] for name in [*databases, *inside]}
     shards = {key: _Shards(out / key[0], card.STEMS[key[1]], masks[key], schema) for key in masks}
     for index, source in enumerate(sources):
         _stream(source, {key: pair[index] for key, pair in masks.items()}, shards)
@@ -159,6 +161,7 @@ def publish(
     text = card.render(
         sources,
         masks,
+        recipes=recipes,
         facts=facts,
         sizes={key: (writer.rows, writer.bytes) for key, writer in shards.items()},
         folder=out,
@@ -174,32 +177,56 @@ def publish(
 
 
 def choose(
-    sources: tuple[Corpus, Corpus], emotions: Sequence[str], recipes: Sequence[str] | set[str]
+    sources: tuple[Corpus, Corpus],
+    emotions: Sequence[str],
+    recipes: Mapping[str, Recipe],
+    closed: Collection[str] = (),
 ) -> Masks:
-    """Choose rows: (recipe, split) → one boolean a row of the corpus and of the synthetic one."""
+    """Choose rows: (recipe, split) → one boolean a row of the corpus and of the synthetic one.
+
+    Args:
+        sources: The augmented and the selected corpus.
+        emotions: The emotions to publish.
+        recipes: Name → recipe.
+        closed: Databases whose pictures may not be passed on: a recipe that holds one is left out
+            as a whole. What a generator drew is no picture of its database.
+
+    Raises:
+        ValueError: If a recipe takes faces that passed no gate, or asks for more than there are.
+    """
     real, made = (source.facts for source in sources)
-    wanted_real, wanted_made = (facts["emotion"].isin(list(emotions)) for facts in (real, made))
-    # a generated face comes from the selected corpus alone; null means that no gate has judged
-    # it, which is no pass
-    wanted_real &= real["origin"] != "gan"
-    passed = wanted_made & (made["origin"] == "gan") & made["keep"].fillna(False).astype(bool)
-    held = wanted_real & (real["split"] == "validation") & (real["origin"] == "real")
+    held = (real["split"] == "validation") & (real["origin"] == "real")
+    held &= real["emotion"].isin(list(emotions))
     masks = {}
-    for recipe in [recipe for recipe in RECIPES if recipe in recipes]:
-        pair = (
-            (chosen(real, recipe) & wanted_real).to_numpy(bool),
-            (chosen(made, recipe) & passed).to_numpy(bool),
-        )
-        if pair[0].any() or pair[1].any():
-            masks[recipe, "train"] = pair
-            if pair[0].any() and held.to_numpy(bool).any():
-                masks[recipe, "validation"] = (held.to_numpy(bool), np.zeros(len(made), bool))
+    for name, recipe in recipes.items():
+        if not recipe.gated:
+            raise ValueError(
+                f"recipe {name!r} takes faces that the gates have not passed, copies of training "
+                "faces perhaps; it is for benchmarks (protocol.arms), not for publishing "
+                "(stages.publish.call.recipes)"
+            )
+        chosen = recipe.choose(real, made, emotions, label=f"recipe {name!r}")
+        inside = {
+            *(_databases(real) if chosen.corpus.any() else []),
+            *_imported(made[chosen.synthetic]),
+        }
+        if len(chosen) and not inside & set(closed):
+            masks[name, "train"] = chosen.corpus, chosen.synthetic
+            if chosen.corpus.any() and held.any():
+                masks[name, "validation"] = (held.to_numpy(bool), np.zeros(len(made), bool))
     return masks
 
 
 def _databases(facts: pd.DataFrame) -> list[str]:
-    trained_on = facts.loc[facts["split"] != "test", "database"]
-    return sorted(trained_on.fillna("unnamed").astype(str).unique())
+    return _names(facts[facts["split"] != "test"])
+
+
+def _imported(facts: pd.DataFrame) -> list[str]:
+    return _names(facts[facts["origin"] == "imported"])
+
+
+def _names(facts: pd.DataFrame) -> list[str]:
+    return sorted(facts["database"].fillna("unnamed").astype(str).unique())
 
 
 def _nested(rows: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from datasets import ClassLabel, Features
 
 from curation.lineage import Record, read_record
-from curation.recipes import RECIPES
+from curation.recipes import Part, Recipe, trainable
 
 HOLDS = "holds"
 TRAINED = "trained"
@@ -306,37 +306,44 @@ def _of_emotions(rows: pd.DataFrame, config: Mapping[str, Any]) -> pd.Series:
     return rows["emotion"].isin(list(emotions)) if emotions else pd.Series(True, rows.index)
 
 
-def _recipe(rows: pd.DataFrame, origins: Sequence[str], config: Mapping[str, Any]) -> pd.Series:
-    kept = rows["keep"].fillna(True).astype(bool)
-    return (
-        (rows["split"] == "train")
-        & rows["origin"].isin(list(origins))
-        & kept
-        & _of_emotions(rows, config)
-    )
+def _training(rows: pd.DataFrame, origins: Sequence[str], config: Mapping[str, Any]) -> pd.Series:
+    return trainable(rows, origins) & _of_emotions(rows, config)
 
 
 def _train_gan(rows: pd.DataFrame, config: Mapping[str, Any]) -> Masks:
-    return {(TRAINED, "was trained on"): _recipe(rows, ("real",), config)}
+    return {(TRAINED, "was trained on"): _training(rows, ["real"], config)}
 
 
 def _train_gate(rows: pd.DataFrame, config: Mapping[str, Any]) -> Masks:
-    origins = RECIPES[str(config.get("recipe", "geometric"))]
-    return {(TRAINED, "was trained on"): _recipe(rows, origins, config)}
+    return {(TRAINED, "was trained on"): _training(rows, ["real", "geometric"], config)}
 
 
 def _score(rows: pd.DataFrame, config: Mapping[str, Any]) -> Masks:
-    return {(MEASURED, "was measured against"): _recipe(rows, ("real",), config)}
+    # those held back, too: nothing may copy them either
+    splits = ["train", config.get("holdout", "train")]
+    against = rows["split"].isin(splits) & (rows["origin"] == "real") & _of_emotions(rows, config)
+    return {(MEASURED, "was measured against"): against}
 
 
 def _benchmark(rows: pd.DataFrame, config: Mapping[str, Any]) -> Masks:
-    found = {
-        (TRAINED, f"has cells of arm {arm} trained on"): _recipe(rows, RECIPES[arm], config)
-        for arm in config.get("arms") or ()
-        if arm in RECIPES
-    }
+    found: dict[tuple[str, str], pd.Series] = {}
+    for arm, node in config["arms"].items():
+        recipe = _recipe(node)
+        # which of them a part of them is depends on the other corpus, too
+        verb = f"has cells of arm {arm} trained on{'' if recipe.whole else ' some of'}"
+        found[TRAINED, verb] = pd.Series(recipe.candidates(rows, config["emotions"]), rows.index)
     tested = (rows["split"] == "test") & (rows["origin"] == "real") & _of_emotions(rows, config)
     return {**found, (MEASURED, "has all cells tested on"): tested}
+
+
+def _recipe(node: Mapping[str, Any]) -> Recipe:
+    """Build a recorded recipe; Hydra would call whatever function the record names."""
+    parts = {origin: Part(**_plain(part)) for origin, part in node["parts"].items()}
+    return Recipe(**{**_plain(node), "parts": parts})
+
+
+def _plain(node: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in node.items() if key != "_target_"}
 
 
 # function → argument → what it does with that; an argument that is not here leaves no trace but
@@ -344,6 +351,11 @@ def _benchmark(rows: pd.DataFrame, config: Mapping[str, Any]) -> Masks:
 _USES: dict[str, dict[str, _Use]] = {
     "curation.ingest.ingest": {},
     "curation.standardise.standardise": {},
+    "curation.imported.import_faces": {},
+    "curation.imported.gather": {},
+    "curation.labels.check_labels": {
+        "classifier": _Use(MEASURED, "was judged by", None),
+    },
     "curation.augment.augment": {},
     "gan.train.train": {
         "corpus": _Use(TRAINED, "was trained on", _train_gan),

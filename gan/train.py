@@ -225,6 +225,8 @@ def _faces(source: Corpus, order: list[str], split: str) -> tuple[Faces, dict[st
     """Return the real faces of a split, and how many there are of each emotion."""
     facts = source.facts
     chosen = (facts["split"] == split) & (facts["origin"] == "real") & facts["emotion"].isin(order)
+    # a face whose label is doubted teaches no emotion (curation.labels)
+    chosen &= facts["keep"].fillna(True).astype(bool)
     images = torch.from_numpy(source.images(chosen.to_numpy()).copy())
     rows = facts[chosen]
     labels = None

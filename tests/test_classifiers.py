@@ -4,16 +4,18 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import timm
 import torch
 from safetensors.torch import save_file
 
+from classifiers.calibration import temper
 from classifiers.module import Batches, RecogniserTraining
 from classifiers.networks import Normalise, rebuild, small_cnn, timm_network
 from classifiers.predict import Predictor, probabilities_of, save_ensemble
 from classifiers.train import fit, train_gate
-from curation.corpus import content_id, write_corpus
+from curation.corpus import Corpus, content_id, write_corpus
 
 TRAINING = {
     "steps": 15,
@@ -326,10 +328,19 @@ def test_the_gate_judges_each_real_face_once_out_of_fold(gate):
         "fold-0.safetensors",
         "fold-1.safetensors",
         "fold-2.safetensors",
+        "out_of_fold.parquet",
         "recogniser.json",
     ]
     assert facts["train_rows"] == 48
     figures = facts["out_of_fold"]
+    table = pd.read_parquet(root / "gate" / "out_of_fold.parquet")
+    real = Corpus(root / "corpus").facts.query("split == 'train' and origin == 'real'")
+    assert sorted(table["id"]) == sorted(real["id"])
+    assert table.groupby("subject")["fold"].nunique().max() == 1
+    probabilities = table[list(EMOTIONS)].to_numpy()
+    np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-5)
+    hits = (np.array(EMOTIONS)[probabilities.argmax(1)] == table["emotion"]).mean()
+    assert hits == pytest.approx(figures["accuracy"]["value"])
     # 24 real faces; neither the copies nor the test face count
     assert np.sum(figures["confusion"]) == figures["accuracy"]["n"] == 24
     assert figures["recall"]["happy"]["n"] == 12
@@ -380,7 +391,10 @@ def test_the_predictor_gives_the_mean_of_its_members(gate):
     np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-5)
     assert (probabilities.argmax(1) == labels).mean() > 0.8
     members = [probabilities_of(network, images, device="cpu") for network in predictor.networks]
-    np.testing.assert_allclose(probabilities, np.mean(members, axis=0), atol=1e-6)
+    heat = predictor.calibration["temperature"]
+    assert heat == gate[1]["calibration"]["temperature"]
+    tempered = [temper(member, heat) for member in members]
+    np.testing.assert_allclose(probabilities, np.mean(tempered, axis=0), atol=1e-6)
     assert not np.allclose(members[0], members[1])
     features = predictor.features(images)
     assert features.shape == (20, 32)

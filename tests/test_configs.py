@@ -97,7 +97,9 @@ def test_every_stage_of_an_experiment_resolves_and_instantiates(experiment):
 
 @pytest.mark.parametrize(("group", "option"), GROUPS)
 def test_every_option_composes_and_names_what_exists(group, option):
-    cfg = composed(f"{group}={option}")
+    # a group without a default is an addition
+    added = "" if group in composed() else "+"
+    cfg = composed(f"{added}{group}={option}")
     for key in OmegaConf.missing_keys(cfg[group]):
         OmegaConf.update(cfg, key, "x")
     for node in targets(cfg[group]):

@@ -1,8 +1,10 @@
 import hashlib
+import json
 
 import cv2
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from curation import corpus as module
@@ -13,6 +15,7 @@ from curation.corpus import (
     SPLITS,
     Corpus,
     content_id,
+    copy_corpus,
     decode_png,
     encode_png,
     features,
@@ -21,7 +24,6 @@ from curation.corpus import (
     split_subjects,
     write_corpus,
 )
-from curation.recipes import RECIPES, chosen
 
 SEED = 2**62 + 12345  # a float64 would lose its last digits
 
@@ -66,6 +68,9 @@ def full_row(number=0):
         "nearest_id": "aaaa",
         "nearest_distance": 1.5,
         "duplicate_of": "bbbb",
+        "off_manifold": 0.75,
+        "identity_id": "cccc",
+        "identity_distance": 1.5,
         "keep": False,
         "reason": "agreement 0.5 < 0.8",
     }
@@ -390,31 +395,56 @@ def test_impossible_folds_are_told(folds, fold):
         fold_subjects(PEOPLE, folds=folds, fold=fold)
 
 
-FACTS = [
-    ("train", "real", None),
-    ("train", "geometric", None),
-    ("train", "gan", True),
-    ("train", "gan", False),
-    ("test", "real", None),
-    ("validation", "real", None),
-    ("train", "imported", True),
-]
-
-
-@pytest.mark.parametrize(
-    ("recipe", "places"),
-    [("original", [0]), ("geometric", [0, 1]), ("gan", [0, 1, 2]), ("synthetic", [2])],
-)
-def test_a_recipe_takes_kept_training_rows_of_its_origins(written, recipe, places):
+def test_a_corpus_is_copied_with_other_values_in_some_columns(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "SHARD_ROWS", 4)
+    monkeypatch.setattr(module, "GROUP_ROWS", 3)
     rows = [
-        row(number, split=split, origin=origin, keep=keep)
-        for number, (split, origin, keep) in enumerate(FACTS)
+        {
+            "image": np.full((4, 4, 3), number, np.uint8),
+            "emotion": EMOTIONS[number % 3],
+            "split": "train",
+            "origin": "gan",
+            "seed": 2**62 + number,
+        }
+        for number in range(10)
     ]
-    mask = chosen(written(rows).facts, recipe)
-    assert mask.dtype == bool
-    assert np.flatnonzero(mask).tolist() == places
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    write_corpus(rows, tmp_path / "one")
+    source = Corpus(tmp_path / "one")
+    predicted = ["sad", None] * 5
+    agreement = np.arange(10, dtype=np.float32)
+    agreement[3] = np.nan
+    new = {"predicted": predicted, "agreement": agreement, "keep": [True, False] * 5}
+    assert copy_corpus(source, tmp_path / "two", new) == 10
+    copied = Corpus(tmp_path / "two")
+    assert [shard.name for shard in copied.shards] == [shard.name for shard in source.shards]
+    for number, (old, row) in enumerate(zip(source.rows(), copied.rows(), strict=True)):
+        changed = {"predicted": predicted[number], "keep": number % 2 == 0}
+        changed["agreement"] = None if number == 3 else float(number)
+        assert row == {**old, **changed}
+    (tmp_path / "bad").mkdir()
+    with pytest.raises(ValueError, match="9 values for the 10 rows"):
+        copy_corpus(source, tmp_path / "bad", {"keep": [True] * 9})
+    with pytest.raises(ValueError, match="no column"):
+        copy_corpus(source, tmp_path / "bad", {"kept": [True] * 10})
+    with pytest.raises(ValueError, match="predicted 'joy' is unknown"):
+        copy_corpus(source, tmp_path / "bad", {"predicted": ["joy"] * 10})
 
 
-def test_an_unknown_recipe_is_told_with_the_known_ones(written):
-    with pytest.raises(ValueError, match=f"'OL' is unknown; it is one of {', '.join(RECIPES)}"):
-        chosen(written([row()]).facts, "OL")
+def test_a_corpus_of_before_a_column_was_invented_is_read_and_copied(tmp_path):
+    (tmp_path / "old").mkdir()
+    (tmp_path / "new").mkdir()
+    row = {"image": np.zeros((4, 4, 3), np.uint8), "emotion": "sad", "split": "train"}
+    write_corpus([{**row, "origin": "real", "valence": 0.5}], tmp_path / "old")
+    (shard,) = Corpus(tmp_path / "old").shards
+    table = pq.read_table(shard)
+    features = json.loads(table.schema.metadata[b"huggingface"])
+    del features["info"]["features"]["off_manifold"]
+    table = table.drop_columns(["off_manifold"])
+    pq.write_table(table.replace_schema_metadata({"huggingface": json.dumps(features)}), shard)
+    old = Corpus(tmp_path / "old")
+    assert old.facts["off_manifold"].isna().all()
+    assert old.facts["valence"].tolist() == [0.5]
+    copy_corpus(old, tmp_path / "new", {"keep": [True]})
+    assert next(Corpus(tmp_path / "new").rows())["off_manifold"] is None

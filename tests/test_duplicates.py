@@ -2,9 +2,17 @@ import cv2
 import numpy as np
 import pytest
 
-from curation.duplicates import calibrate, describe, nearest, repeats
+from curation.duplicates import (
+    calibrate,
+    close_pairs,
+    describe,
+    lower_limit,
+    nearest,
+    own_distances,
+)
 from curation.puppets import render
 
+SHARE = 0.005  # as conf/gate/standard.yaml has it
 SUBJECTS, EMOTIONS = 60, ("happy", "sad", "surprise")
 
 
@@ -41,6 +49,13 @@ def moved(picture, across, down):
     return cv2.warpAffine(picture, move, size, borderMode=cv2.BORDER_REPLICATE)
 
 
+def zoomed(picture, factor):
+    height, width = picture.shape[:2]
+    middle = ((width - 1) / 2, (height - 1) / 2)
+    matrix = cv2.getRotationMatrix2D(middle, 0, factor)
+    return cv2.warpAffine(picture, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
+
+
 def jpeg(picture, quality):
     data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     return cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]
@@ -60,6 +75,11 @@ DISGUISES = {
     "brighter": lambda p: relit(p, 1, 40),
     "less contrast": lambda p: relit(p, 0.6, 30),
     "smoother, as a generator draws": lambda p: cv2.GaussianBlur(p, (0, 0), 1.0),
+    "zoomed in": lambda p: zoomed(p, 1.04),
+    "zoomed out": lambda p: zoomed(p, 0.96),
+    "zoomed in, mirrored and shifted": lambda p: moved(
+        zoomed(np.ascontiguousarray(p[:, ::-1]), 1.04), 1, -1
+    ),
     "all at once": lambda p: relit(jpeg(moved(np.ascontiguousarray(p[:, ::-1]), 2, 2), 75), 0.8, 9),
 }
 
@@ -72,7 +92,7 @@ def test_planted_copies_are_caught_and_named(training, ids, calibration, disguis
         [DISGUISES[disguise](np.ascontiguousarray(faces[i].transpose(1, 2, 0))) for i in chosen]
     ).transpose(0, 3, 1, 2)
     found, distances = nearest(planted, describe(faces), ids)
-    assert (distances < calibration.threshold).mean() >= 0.95
+    assert (distances < calibration.summary(SHARE)["threshold"]).mean() >= 0.95
     assert np.mean([ids[i] == name for i, name in zip(chosen, found, strict=True)]) >= 0.95
 
 
@@ -84,7 +104,7 @@ def test_honest_faces_of_new_people_pass(training):
     for seed in range(5):
         known = np.random.default_rng(seed).permutation(2 * SUBJECTS)[:SUBJECTS]
         ours = np.isin(people, known)
-        threshold = calibrate(faces[ours], subjects=people[ours]).threshold
+        threshold = calibrate(faces[ours], subjects=people[ours]).summary(SHARE)["threshold"]
         names = [str(place) for place in range(ours.sum())]
         _, distances = nearest(faces[~ours], describe(faces[ours]), names)
         flagged.append((distances < threshold).mean())
@@ -92,10 +112,11 @@ def test_honest_faces_of_new_people_pass(training):
 
 
 def test_the_calibration_says_what_it_rests_on(calibration):
-    assert (calibration.n_faces, calibration.n_subjects) == (SUBJECTS * 3, SUBJECTS)
-    assert calibration.closest <= calibration.threshold < calibration.median
-    assert calibration.n_planted == 100
-    assert calibration.planted_caught >= 0.95
+    found = calibration.summary(SHARE)
+    assert (found["n_faces"], found["n_subjects"]) == (SUBJECTS * 3, SUBJECTS)
+    assert found["closest"] <= found["threshold"] < found["median"]
+    assert found["n_planted"] == 100
+    assert found["planted_caught"] >= 0.95
 
 
 def test_pictures_of_one_person_do_not_calibrate_each_other(training, calibration):
@@ -103,17 +124,36 @@ def test_pictures_of_one_person_do_not_calibrate_each_other(training, calibratio
     unknown = calibrate(faces, subjects=None)
     assert unknown.n_subjects == len(faces)
     # taken for strangers, one person's expressions make strangers look nearly alike
-    assert unknown.threshold < calibration.threshold
+    assert lower_limit(unknown.strangers, 0.01) < lower_limit(calibration.strangers, 0.01)
     # how a table says "not known", None or NaN, makes no difference
-    assert calibrate(faces, subjects=[float("nan")] * len(faces)) == unknown
+    as_table = calibrate(faces, subjects=[float("nan")] * len(faces))
+    np.testing.assert_array_equal(as_table.strangers, unknown.strangers)
     by_halves = [name if place % 2 else None for place, name in enumerate(subjects)]
     assert SUBJECTS < calibrate(faces, subjects=by_halves).n_subjects < len(faces)
 
 
-def test_a_larger_quantile_is_a_stricter_gate(training, calibration):
+def test_a_limit_is_passed_by_no_more_than_its_share():
+    values = np.arange(1.0, 100)  # 99 of them: a hundredth value falls below the r-th with r / 100
+    assert [lower_limit(values, share) for share in (0.01, 0.02, 0.29, 1)] == [1, 2, 29, 99]
+    # too few for this share: no limit, or the smallest
+    assert lower_limit(values, 0.001) == -np.inf
+    assert lower_limit(values, 0.001, least=1) == 1
+    with pytest.raises(ValueError, match="a gate's share is 2"):
+        lower_limit(values, 2)
+    with pytest.raises(ValueError, match="no real face"):
+        lower_limit(values[:0], 0.1)
+
+
+def test_own_distances_are_to_another_picture_of_the_person(training):
     faces, subjects = training
-    stricter = calibrate(faces, subjects=subjects, quantile=0.1)
-    assert stricter.threshold > calibration.threshold
+    own = own_distances(faces[:9], np.array(subjects[:9]))
+    between = np.stack(
+        [nearest(faces[:9], describe(faces[i : i + 1]), ["x"])[1] for i in range(9)], axis=1
+    )
+    for place in range(9):
+        others = [i for i in range(9) if subjects[i] == subjects[place] and i != place]
+        assert own[place] == pytest.approx(between[place, others].min(), abs=1e-5)
+    assert np.isinf(own_distances(faces[::3][:4], np.arange(4))).all()
 
 
 def test_nearest_is_the_minimum_over_all_variants(training):
@@ -144,13 +184,15 @@ def test_nearest_leaves_out_the_same_person(training, ids):
     assert distances.min() > 0.05
 
 
-def test_repeats_point_to_the_first_of_their_kind(training, calibration):
+def test_close_pairs_are_those_within_a_distance(training):
     faces = training[0][::3][:20]  # twenty people
-    made = np.concatenate([faces, faces[3:5, :, :, ::-1], faces[3:4]])
-    names = [f"made-{place}" for place in range(len(made))]
-    found = repeats(made, names, threshold=0.08)
-    assert found[:20] == [None] * 20
-    assert found[20:] == ["made-3", "made-4", "made-3"]
+    larger = zoomed(np.ascontiguousarray(faces[7].transpose(1, 2, 0)), 1.04).transpose(2, 0, 1)
+    made = np.concatenate([faces, faces[3:5, :, :, ::-1], faces[3:4], larger[None]])
+    first, second, distance = close_pairs(made, within=0.08)
+    pairs = set(zip(first.tolist(), second.tolist(), strict=True))
+    assert pairs == {(3, 20), (4, 21), (3, 22), (20, 22), (7, 23)}
+    assert (distance < 0.08).all()
+    assert second.tolist() == sorted(second.tolist())
 
 
 def test_other_sizes_are_compared_at_one_size(training, ids):
@@ -174,7 +216,5 @@ def test_one_person_cannot_calibrate(training):
     faces, _ = training
     with pytest.raises(ValueError, match="two people at least"):
         calibrate(faces[:3], subjects=["studio/1"] * 3)
-    with pytest.raises(ValueError, match=r"gate\.quantile is 2"):
-        calibrate(faces[:3], quantile=2)
     with pytest.raises(ValueError, match=r"\(64, 64, 3\) uint8"):
         describe(faces[0].transpose(1, 2, 0))

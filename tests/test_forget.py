@@ -178,7 +178,16 @@ def build(out):
         "classifiers.protocols.benchmark",
         {"corpus": augment, "synthetic": score},
         {},
-        {"arms": ["original", "synthetic"], "emotions": EMOTIONS},
+        {
+            "arms": {
+                arm: {
+                    "_target_": "curation.recipes.Recipe",
+                    "parts": {origin: {"_target_": "curation.recipes.Part"}},
+                }
+                for arm, origin in (("original", "real"), ("synthetic", "gan"))
+            },
+            "emotions": EMOTIONS,
+        },
     )
     publication = out / "publications/kdef-1"
     (publication / "original").mkdir(parents=True)

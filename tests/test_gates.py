@@ -7,7 +7,16 @@ import pytest
 from curation import corpus as corpus_module
 from curation.corpus import Corpus, content_id, write_corpus
 from curation.features import RandomConvolutions
-from curation.gates import METRICS, score, select, wilson_interval
+from curation.gates import (
+    METRICS,
+    Agreement,
+    Confidence,
+    Copies,
+    Repeats,
+    score,
+    select,
+    wilson_interval,
+)
 
 EMOTIONS = ("angry", "happy", "sad")
 PEOPLE = 30
@@ -25,6 +34,7 @@ class CornerReader:
     """Reads emotion and probability from the corner of a picture."""
 
     name, hash, emotions = "corner reader", "c0ffee", ("sad", "angry", "happy")
+    calibration = None
 
     def probabilities(self, images):
         share = images[:, 1, 0, 0] / 100
@@ -35,6 +45,10 @@ class CornerReader:
 
     def features(self, images):
         return images[:, :, ::8, ::8].reshape(len(images), -1) / np.float32(255)
+
+
+def space():
+    return RandomConvolutions(scales=1)
 
 
 def load(folder):
@@ -106,7 +120,7 @@ def sampled(folder, made=MADE, **changed):
 
 
 def scoring(folder, made, real, **changed):
-    settings = {"predictor": load, "emotions": EMOTIONS, **changed}
+    settings = {"predictor": load, "emotions": EMOTIONS, "space": space, **changed}
     folder.mkdir()
     return score(made, real, folder.parent / "classifier", folder, **settings)
 
@@ -115,9 +129,7 @@ def scoring(folder, made, real, **changed):
 def scored(tmp_path_factory, real):
     folder = tmp_path_factory.mktemp("gates")
     made = sampled(folder / "sampled")
-    result = scoring(
-        folder / "scored", made, real, extractors=[lambda: RandomConvolutions(scales=1)]
-    )
+    result = scoring(folder / "scored", made, real, extractors=[space])
     metrics = json.loads((folder / "scored" / METRICS).read_text())
     return folder / "scored", result, metrics, made
 
@@ -198,9 +210,7 @@ def test_metrics_name_extractor_counts_and_floor(scored):
 
 def test_scoring_twice_gives_the_same(scored, tmp_path, real):
     _, _, metrics, made = scored
-    again = scoring(
-        tmp_path / "again", made, real, extractors=[lambda: RandomConvolutions(scales=1)]
-    )
+    again = scoring(tmp_path / "again", made, real, extractors=[space])
     assert json.loads((tmp_path / "again" / METRICS).read_text()) == metrics
     assert again == scored[1]
 
@@ -236,9 +246,17 @@ def test_emotions_must_fit(tmp_path, real):
         scoring(tmp_path / "b", made, real, emotions=(*EMOTIONS, "fear"))
 
 
-def selecting(folder, scored, **gates):
+GATES = {
+    "agreement": Agreement(0.5, as_named=True),
+    "copies": Copies(0.01),
+    "repeats": Repeats(0.01),
+}
+
+
+def selecting(folder, scored, **changed):
     folder.mkdir()
-    result = select(scored[0], folder, **gates)
+    gates = [gate for gate in {**GATES, **changed}.values() if gate is not None]
+    result = select(scored[0], folder, gates=gates)
     facts = Corpus(folder).facts
     return result, facts
 
@@ -277,7 +295,7 @@ def test_of_repeats_the_first_that_passes_is_kept(scored, tmp_path):
     kept = [made for made, keep in zip(MADE, facts["keep"], strict=True) if keep]
     assert [made[3] for made in kept if made[0] == 400] == [88]
     # without the reading gate it is the first
-    _, facts = selecting(tmp_path / "lax", scored, agreement=None, predicted_as_named=False)
+    _, facts = selecting(tmp_path / "lax", scored, agreement=None)
     kept = [made for made, keep in zip(MADE, facts["keep"], strict=True) if keep]
     assert [(made[2], made[3]) for made in kept if made[0] == 400] == [("angry", 50)]
 
@@ -285,15 +303,15 @@ def test_of_repeats_the_first_that_passes_is_kept(scored, tmp_path):
 @pytest.mark.parametrize(
     ("gates", "kept"),
     [
-        ({"agreement": 0.0}, 23),  # 301 is read as named, at 0.45
-        ({"agreement": None}, 23),
-        ({"agreement": 0.7}, 13),  # all happy ones go
-        ({"copies": False}, 23),
-        ({"repeats": False}, 23),
-        (
-            {"agreement": None, "predicted_as_named": False, "copies": False, "repeats": False},
-            len(MADE),
-        ),
+        ({"agreement": Agreement(0.0, as_named=True)}, 23),  # 301 is read as named, at 0.45
+        ({"agreement": Agreement(None, as_named=True)}, 23),
+        ({"agreement": Agreement(0.7, as_named=True)}, 13),  # all happy ones go
+        ({"agreement": Confidence(0.48)}, 23),  # 301 is the least sure of all
+        ({"copies": None}, 23),
+        ({"copies": Copies(None)}, 23),
+        ({"repeats": None}, 23),
+        ({"repeats": Repeats(None)}, 23),
+        ({"agreement": None, "copies": None, "repeats": None}, len(MADE)),
     ],
 )
 def test_every_gate_can_be_set(scored, tmp_path, gates, kept):
@@ -302,7 +320,7 @@ def test_every_gate_can_be_set(scored, tmp_path, gates, kept):
 
 
 def test_a_misreading_above_the_threshold_says_so(scored, tmp_path):
-    _, facts = selecting(tmp_path / "out", scored, agreement=0.1)
+    _, facts = selecting(tmp_path / "out", scored, agreement=Agreement(0.1, as_named=True))
     assert facts["reason"][17] == "agreement: read as sad, 0.15"
 
 
@@ -318,28 +336,28 @@ def test_select_copies_pictures_without_decoding_them(scored, tmp_path, monkeypa
 
 
 def test_metrics_travel_on_with_the_gates(scored, tmp_path):
-    result, _ = selecting(tmp_path / "out", scored, agreement=0.6)
+    result, _ = selecting(tmp_path / "out", scored, agreement=Agreement(0.6, as_named=True))
     metrics = json.loads((tmp_path / "out" / METRICS).read_text())
     gates = metrics.pop("gates")
     assert metrics == scored[2]
-    assert gates["settings"]["agreement"] == 0.6
-    assert gates["settings"]["copy_threshold"] == metrics["copies"]["threshold"]
+    assert gates["settings"]["agreement"] == {"minimum": 0.6, "as_named": True}
+    assert gates["settings"]["copy"] == {"share": 0.01}
     assert gates["emotions"] == result["emotions"]
 
 
 @pytest.mark.parametrize("agreement", [-0.1, 1.5, 50])
-def test_a_threshold_that_is_no_probability_is_refused(scored, tmp_path, agreement):
+def test_a_threshold_that_is_no_probability_is_refused(agreement):
     with pytest.raises(ValueError, match=rf"gate\.agreement is {agreement}"):
-        selecting(tmp_path / "out", scored, agreement=agreement)
+        Agreement(agreement, as_named=True)
 
 
 def test_select_needs_scores(scored, tmp_path, real):
     with pytest.raises(ValueError, match=r"28 rows of .* have no scores; run score first"):
-        select(scored[3], tmp_path)
+        select(scored[3], tmp_path, gates=[])
     (tmp_path / "bare").mkdir()
     write_corpus(Corpus(scored[0]).rows(), tmp_path / "bare")
     with pytest.raises(FileNotFoundError, match=f"{METRICS} is missing; run score first"):
-        select(tmp_path / "bare", tmp_path)
+        select(tmp_path / "bare", tmp_path, gates=[])
 
 
 def test_wilson_interval_by_known_values():

@@ -9,6 +9,7 @@ from classifiers import protocols
 from classifiers.networks import small_cnn
 from classifiers.protocols import benchmark, summarise
 from curation.corpus import write_corpus
+from curation.recipes import Part, Recipe
 
 EMOTIONS = ("happy", "sad")
 TRAINING = {
@@ -22,6 +23,15 @@ TRAINING = {
     "warmup": 0.1,
     "precision": "32-true",
     "accelerator": "cpu",
+}
+ARMS = {
+    name: Recipe(dict.fromkeys(origins, Part()))
+    for name, origins in {
+        "original": ["real"],
+        "geometric": ["real", "geometric"],
+        "gan": ["real", "geometric", "gan"],
+        "synthetic": ["gan"],
+    }.items()
 }
 NETWORK = partial(small_cnn, width=8, dropout=0.0)
 
@@ -76,12 +86,13 @@ def run(corpora, out, **changes):
     arguments = {
         "emotions": EMOTIONS,
         "network": NETWORK,
-        "arms": ["original", "geometric", "gan", "synthetic"],
+        "arms": list(ARMS),
         "reference": "geometric",
         "seeds": [0, 1],
         **TRAINING,
         **changes,
     }
+    arguments["arms"] = {arm: ARMS[arm] for arm in arguments["arms"]}
     return benchmark(corpora / "real", corpora / "gan", out, **arguments)
 
 

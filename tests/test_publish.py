@@ -14,14 +14,23 @@ from PIL import Image
 from curation.card import CARDS, reason_category
 from curation.corpus import COLUMNS, EMOTIONS, Corpus, content_id, write_corpus
 from curation.publish import publish, read_licences
-from curation.recipes import RECIPES
+from curation.recipes import Part, Recipe
 
 SIDE = 8
+RECIPES = {
+    name: Recipe(dict.fromkeys(origins, Part()))
+    for name, origins in {
+        "original": ["real"],
+        "geometric": ["real", "geometric"],
+        "gan": ["real", "geometric", "gan"],
+        "synthetic": ["gan"],
+    }.items()
+}
 SETTINGS: dict[str, Any] = {
     "name": "little-faces",
     "title": "Little faces",
     "emotions": EMOTIONS,
-    "recipes": list(RECIPES),
+    "recipes": RECIPES,
 }
 
 
@@ -311,7 +320,10 @@ def test_several_shards_hold_every_row_once(tmp_path, monkeypatch):
 def test_subset_of_emotions(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
-    settings = SETTINGS | {"emotions": ["happy", "sad"], "recipes": ["original"]}
+    settings = SETTINGS | {
+        "emotions": ["happy", "sad"],
+        "recipes": {"original": RECIPES["original"]},
+    }
     facts = publish(*corpora(tmp_path, "puppets_ten"), out, **settings)
     assert facts["configs"] == {"original": {"train": 8}}
     assert facts["made"] == 12
@@ -320,15 +332,17 @@ def test_subset_of_emotions(tmp_path):
 def test_nothing_to_publish_is_an_error(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
+    recipes = {"gan": RECIPES["gan"]}
     with pytest.raises(ValueError, match="may not be passed on"):
-        publish(*corpora(tmp_path, "kdef"), out, **SETTINGS | {"recipes": ["gan"]})
-    with pytest.raises(ValueError, match="recipes \\['gan2'\\] are unknown"):
-        publish(
-            tmp_path / "augmented",
-            tmp_path / "selected",
-            out,
-            **SETTINGS | {"recipes": ["gan2"]},
-        )
+        publish(*corpora(tmp_path, "kdef"), out, **SETTINGS | {"recipes": recipes})
+
+
+def test_what_no_gate_passed_is_never_published(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    recipes = {"no_gate": Recipe({"gan": Part(gate="none")})}
+    with pytest.raises(ValueError, match="'no_gate' takes faces that the gates have not passed"):
+        publish(*corpora(tmp_path, "puppets_ten"), out, **SETTINGS | {"recipes": recipes})
 
 
 def test_every_adapter_has_a_licence_record():

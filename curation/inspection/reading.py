@@ -113,13 +113,14 @@ class Reader:
             encoded = iter(track(self._encoded(), label="inspect", total=len(self)))
             start = 0
             while batch := list(islice(encoded, _BATCH)):
-                seen = list(pool.map(_measure, batch))
+                # handing single pictures to a single thread takes longer than they do
+                seen = list((pool.map if threads > 1 else map)(_measure, batch))
                 rows = slice(start, start + len(seen))
-                sizes[rows] = [size for size, _, _ in seen]
-                light[rows] = [figures for _, figures, _ in seen]
-                small = np.stack([picture for _, _, picture in seen])
+                sizes[rows] = [size for size, _, _, _ in seen]
+                light[rows] = [figures for _, figures, _, _ in seen]
+                small = np.stack([picture for _, _, picture, _ in seen])
                 patterns[rows] = describe(small.transpose(0, 3, 1, 2))
-                greys[rows] = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in small]
+                greys[rows] = [grey for _, _, _, grey in seen]
                 start = rows.stop
         assert start == len(self), f"{start} pictures beside {len(self)} rows"
         return Survey(sizes[:, 0], sizes[:, 1], light[:, 0], light[:, 1], patterns, greys)
@@ -153,11 +154,13 @@ class Reader:
                 start = stop
 
 
-def _measure(data: bytes) -> tuple[tuple[int, int], tuple[float, float], np.ndarray]:
-    image = decode_png(data)
-    height, width = image.shape[:2]
-    shrink = cv2.INTER_AREA if max(height, width) > _SIDE else cv2.INTER_CUBIC
-    small = cv2.resize(image, (_SIDE, _SIDE), interpolation=shrink)
-    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    figures = (float(grey.mean()), float(grey.std()))
-    return (width, height), figures, small
+def _measure(data: bytes) -> tuple[tuple[int, int], tuple[float, float], np.ndarray, np.ndarray]:
+    """Return size, mean and deviation of the grey level, and the picture at 64 px: RGB and grey."""
+    small = decode_png(data)
+    height, width = small.shape[:2]
+    if (height, width) != (_SIDE, _SIDE):
+        shrink = cv2.INTER_AREA if max(height, width) > _SIDE else cv2.INTER_CUBIC
+        small = cv2.resize(small, (_SIDE, _SIDE), interpolation=shrink)
+    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+    mean, deviation = cv2.meanStdDev(grey)
+    return (width, height), (float(mean[0, 0]), float(deviation[0, 0])), small, grey

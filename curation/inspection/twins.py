@@ -28,6 +28,7 @@ _REACH = 3  # pixels of 64 by which detail may be moved
 _DETAIL = 2.5  # standard deviation in pixels of 64 of the blur whose remainder is detail
 _FLAT = 0.5  # grey levels of detail under which there is nothing to compare
 _MOST_CHECKED = 20_000
+_MOST_KNOWN = 4096  # pictures' details in memory, 16 kB each
 KINDS = {
     "split": "on two sides of a split",
     "label": "under two labels",
@@ -129,13 +130,7 @@ def find_twins(
         for name in ("split", "database", "subject", "emotion")
     }
     close, candidates = _close_pairs(patterns[rows], codes, most_checked)
-    detail = np.array(
-        [
-            detail_correlation(greys[rows[one]], greys[rows[other]])
-            for one, other in zip(close.first, close.second, strict=True)
-        ],
-        dtype=np.float64,
-    )
+    detail = _details(greys, rows[close.first], rows[close.second])
     flags = _kinds(codes, close.first, close.second, detail)
     near = detail >= alike
     pairs: dict[str, list[Pair]] = {}
@@ -179,15 +174,36 @@ def detail_correlation(one: np.ndarray, other: np.ndarray) -> float:
     """
     if np.array_equal(one, other):
         return 1.0
-    inner = _detail(other)[_REACH:-_REACH, _REACH:-_REACH]
-    if inner.std() < _FLAT or _detail(one).std() < _FLAT:
+    return _correlation(_detail(one), _detail(other))
+
+
+def _details(greys: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return `detail_correlation` of pairs of rows, (M,) float64."""
+    found = np.empty(len(first))
+    known: dict[int, np.ndarray] = {}  # of the rows around: pairs come sorted by their first
+    at = -1
+    for place, (one, other) in enumerate(zip(first.tolist(), second.tolist(), strict=True)):
+        if one != at:
+            at, known = one, {row: detail for row, detail in known.items() if row >= one}
+        for row in (one, other):
+            if row not in known:
+                known[row] = _detail(greys[row])
+        same = np.array_equal(greys[one], greys[other])
+        found[place] = 1.0 if same else _correlation(known[one], known[other])
+        if len(known) > _MOST_KNOWN:
+            known = {one: known[one]}
+    return found
+
+
+def _correlation(one: np.ndarray, other: np.ndarray) -> float:
+    inner = np.ascontiguousarray(other[_REACH:-_REACH, _REACH:-_REACH])
+    if cv2.meanStdDev(inner)[1][0, 0] < _FLAT or cv2.meanStdDev(one)[1][0, 0] < _FLAT:
         return 0.0
     best = -1.0
-    for variant in (one, one[:, ::-1]):
-        found = cv2.matchTemplate(
-            _detail(variant), np.ascontiguousarray(inner), cv2.TM_CCOEFF_NORMED
-        )
-        best = max(best, float(found.max()))
+    for variant in (one, cv2.flip(one, 1)):
+        best = max(best, cv2.minMaxLoc(cv2.matchTemplate(variant, inner, cv2.TM_CCOEFF_NORMED))[1])
+        if best >= SAME:
+            break  # a copy for certain, whatever its mirrored picture would add
     return min(best, 1.0)
 
 
