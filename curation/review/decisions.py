@@ -14,6 +14,7 @@ from curation.lineage import read_record
 
 VERSION = 1
 VERDICTS = ("keep", "reject")
+PERSON = "person"  # the first word of reasons, as a gate's name is
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Decision:
     @property
     def reason(self) -> str:
         """The reason that a rejected face gets, on one line."""
-        return f"person: {' '.join(self.note.split()) or 'rejected'}"
+        return f"{PERSON}: {' '.join(self.note.split()) or 'rejected'}"
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,7 @@ function passes(row) {
 }
 
 const groups = new Map(data.emotions.map((emotion, place) => {
-  const title = element("h3", { id: `emotion-${place}` });
+  const title = element("h3", { id: `emotion-${place}`, role: "presentation" });
   const grid = element("div", { className: "grid", role: "presentation" });
   const section = element("section", {}, title, grid);
   section.role = "group";
@@ -475,7 +475,7 @@ at("faces").addEventListener("focusin", (event) => {
 });
 at("controls").addEventListener("change", (event) => {
   if (event.target.id === "size") at("faces").style.setProperty("--side", `${event.target.value}px`);
-  else if (event.target.id !== "advance") arrange();
+  else arrange();
 });
 at("controls").addEventListener("submit", (event) => event.preventDefault());
 at("clear").addEventListener("click", () => {
