@@ -142,24 +142,26 @@ class Browser:
 
         Select(self.get(f"#{name}")).select_by_value(value)
 
+    def wait(self, done):
+        """Wait until something that the browser does in its own time is done; return it."""
+        end = time.monotonic() + 20
+        while not (found := done()):
+            assert time.monotonic() < end, "the browser never came to it"
+            time.sleep(0.02)
+        return found
+
     def save(self, *, by="s"):
         for old in self.folder.glob("decisions-*.json"):
             old.unlink()
         self.press(by) if len(by) == 1 else self.get(by).click()
-        end = time.monotonic() + 20
-        while not (found := list(self.folder.glob("decisions-*.json"))):
-            assert time.monotonic() < end, "no file was saved"
-            time.sleep(0.02)
-        return found[0]
+        return self.wait(
+            lambda: [path for path in self.folder.glob("decisions-*.json") if path.stat().st_size]
+        )[0]
 
     def load(self, path):
         self.driver.execute_script("document.getElementById('said').textContent = ''")
         self.get("#load").send_keys(str(path))
-        end = time.monotonic() + 20
-        while not (said := self.text("#said")):
-            assert time.monotonic() < end, "nothing was said of the file"
-            time.sleep(0.02)
-        return said
+        return self.wait(lambda: self.text("#said"))
 
 
 def test_a_corpus_is_reviewed_as_the_scored_faces_that_it_holds(corpora, tmp_path):
@@ -315,7 +317,7 @@ def test_the_enlarged_face_has_its_nearest_training_face_beside_it(chromium, pag
         "nearest training face",
     ]
     drawn = "return [...document.querySelectorAll('#pictures img')].map(i => i.naturalWidth)"
-    assert chromium.driver.execute_script(drawn) == [32, 32]
+    chromium.wait(lambda: chromium.driver.execute_script(drawn) == [32, 32])
     chromium.press("ARROW_RIGHT")
     # g38 is nearest to t2, which is not in the corpus given
     assert "not in the corpus given" in chromium.text("#pictures")
@@ -403,11 +405,8 @@ def test_only_pictures_near_the_window_are_decoded(chromium, tmp_path):
     assert main([str(tmp_path), "--to", str(path)]) == 0
     chromium.open(path)
     count = "return document.querySelectorAll('.face img[src]').length"
-    time.sleep(0.3)
-    assert 0 < chromium.driver.execute_script(count) < 400
+    assert chromium.wait(lambda: chromium.driver.execute_script(count)) < 400
     chromium.press("END")
     last = "const c = active.card.firstChild; return c.complete && c.naturalWidth"
-    end = time.monotonic() + 20
-    while chromium.driver.execute_script(last) != 32:
-        assert time.monotonic() < end, "the last face was never drawn"
+    assert chromium.wait(lambda: chromium.driver.execute_script(last)) == 32
     assert len(Corpus(Path(tmp_path)).facts) == len(chromium.shown)
