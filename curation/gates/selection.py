@@ -117,7 +117,7 @@ def select(
     gated = {
         "settings": settings,
         "safety": [gate.name for gate in gates if gate.safety],
-        "reviewer": said.reviewer,
+        "reviewer": said.reviewer or None,
         **result,
         "costs": costs,
     }
