@@ -18,7 +18,7 @@ from typing import Any
 from filelock import FileLock
 
 _RECORDED = ("affectory", "torch", "torchvision", "lightning", "timm", "datasets", "numpy")
-_RECORDED += ("opencv-python", "clean-fid")
+_RECORDED += ("opencv-python", "pillow", "clean-fid")
 
 
 def fingerprint(**parts: Any) -> str:

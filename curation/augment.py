@@ -58,7 +58,7 @@ class Copies:
 
     def __call__(self, row: dict[str, Any]) -> Family:
         """Return a row of a corpus and its copies, None for each that gave no new picture."""
-        if row["split"] != "train" or row["origin"] != "real" or row["keep"] is False:
+        if row["split"] != "train" or row["origin"] != "real" or row.get("keep") is False:
             return row, []
         face = decode_png(row["image"])
         face.flags.writeable = False  # an operator that drew into it would change the next copies

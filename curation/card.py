@@ -1,9 +1,9 @@
-"""The data set card: the hub's YAML header, tables taken from the data, and a preview picture."""
+"""The data set card: the hub's YAML header, tables counted in what was written, and a preview."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,21 +16,19 @@ from PIL import Image, ImageDraw, ImageFont
 
 import datasets_cards
 from curation.corpus import Corpus, decode_png
+from curation.licences import Licence
 from curation.lineage import Record
 from curation.recipes import Recipe
-
-if TYPE_CHECKING:
-    from curation.publish import Licence, Masks
+from curation.shards import STEMS, Key, Masks
 
 CARDS = Path(datasets_cards.__file__).parent
-# a file named after a split swallows other splits' files wherever Hugging Face has to guess
-STEMS = {"train": "data", "validation": "held"}
 KINDS = {
     "real": "real",
     "geometric": "geometric copy",
     "gan": "synthetic",
     "imported": "imported",
 }
+MEASURES = {"frechet": "Fréchet distance", "kernel": "kernel distance"}
 COLUMNS = {
     "id": "hash of the pixels",
     "image": "the picture, PNG, RGB",
@@ -68,6 +66,8 @@ COLUMNS = {
     "keep": "the gates' verdict; null for faces that no gate judged",
     "reason": "why a face was rejected; null for a kept one",
 }
+DOUBTED = 0.7  # share of faces read as named, under which the card warns
+ONE_SIDED = 0.6  # share of pictures of one sex, over which the card warns
 _SIZE_STEPS = [(1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K")]
 _SIZE_STEPS += [(1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M")]
 
@@ -124,94 +124,40 @@ def gate_totals(facts: pd.DataFrame, emotions: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def render(
-    sources: tuple[Corpus, Corpus],
-    masks: "Masks",
-    *,
-    recipes: Mapping[str, Recipe],
-    facts: Mapping[str, Any],
-    sizes: Mapping[tuple[str, str], tuple[int, int]],
-    folder: Path,
-    name: str,
+def card_data(
     title: str,
-    emotions: Sequence[str],
-    licences: Mapping[str, "Licence"],
-    records: Sequence[Record],
-) -> str:
-    """Return the text of README.md: YAML header and card.
+    sizes: Mapping[Key, tuple[int, int]],
+    folder: Path,
+    features: Features,
+    *,
+    licence: str,
+    licence_link: str | None = None,
+) -> DatasetCardData:
+    """Return the card's header, by which the hub shows the folder and `datasets` opens it.
 
     Args:
-        sources: The augmented and the selected corpus.
-        masks: Which of their rows each (recipe, split) holds.
-        recipes: Name → recipe.
-        facts: What `publish` returns.
-        sizes: (recipe, split) → rows and bytes in memory.
-        folder: Where the Parquet files have been written.
-        name: Short name for the citation.
-        title: Heading.
-        emotions: Published emotions.
-        licences: Database → terms.
-        records: Records of the stages upstream.
+        title: What people read.
+        sizes: (configuration, split) → rows and bytes in memory.
+        folder: Where the Parquet files lie.
+        features: The schema.
+        licence: As the hub spells it.
+        licence_link: Where the terms are, of a licence that the hub does not know.
     """
-    environment = Environment(
-        loader=FileSystemLoader(CARDS),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        # Markdown, not HTML; a pipe in a value would break a table's row
-        finalize=lambda value: value.replace("|", "\\|") if isinstance(value, str) else value,
-    )
-    gates = gate_table(sources[1].facts, emotions)
-    generators = _generators(sources[1].facts, emotions)
-    rows = _config_rows(sources, masks, emotions)
-    body = environment.get_template("card.md.jinja").render(
-        title=title,
-        name=name,
-        key=name.replace("-", "_"),
-        emotions=list(emotions),
-        label_names=sources[0].emotions,
-        rows=rows,
-        kinds=[kind for kind in KINDS if any(row["origins"][kind] for row in rows)],
-        descriptions={name: recipe.describe() for name, recipe in recipes.items()},
-        example="gan" if "gan" in facts["configs"] else next(iter(facts["configs"])),
-        gates=gates,
-        reasons=sorted({reason for row in gates for reason in row["rejected"]}),
-        licences=licences,
-        columns={column: COLUMNS.get(column, "") for column in sources[0].features},
-        generators=generators,
-        one_each=len({row["generator"] for row in generators}) == len(generators) > 1,
-        stages=_stages(records),
-        **{key: facts[key] for key in ("configs", "redistributable", "made", "kept", "rejected")},
-    )
-    header = _header(title, sizes, folder, facts, licences, sources[0].features)
-    return str(DatasetCard(f"---\n{header}\n---\n{body}"))
-
-
-def _header(
-    title: str,
-    sizes: Mapping[tuple[str, str], tuple[int, int]],
-    folder: Path,
-    facts: Mapping[str, Any],
-    licences: Mapping[str, "Licence"],
-    features: Features,
-) -> str:
-    hub_licences = {licence.hub_licence for licence in licences.values()}
-    licence = hub_licences.pop() if len(hub_licences) == 1 else "other"
     largest = max(rows for rows, _ in sizes.values())
+    other = licence == "other"
     data = DatasetCardData(
-        language=None,
         license=licence,
-        license_name="terms-of-the-source" if licence == "other" else None,
+        license_name="terms-of-the-source" if other else None,
+        license_link=licence_link if other else None,
         task_categories=["image-classification"],
         size_categories=next((text for top, text in _SIZE_STEPS if largest < top), "n>10M"),
         pretty_name=title,
         tags=["facial-expression-recognition", "emotion", "faces", "gan", "synthetic"],
     )
     infos, configs = DatasetInfosDict(), MetadataConfigs()
-    for recipe, splits in facts["configs"].items():
-        entries = {split: sizes[recipe, split] for split in splits}
-        info = DatasetInfo(
+    for recipe in dict.fromkeys(recipe for recipe, _ in sizes):
+        entries = {split: size for (name, split), size in sizes.items() if name == recipe}
+        infos[recipe] = DatasetInfo(
             features=features,
             splits=SplitDict(
                 {
@@ -222,43 +168,265 @@ def _header(
             download_size=sum(path.stat().st_size for path in (folder / recipe).iterdir()),
             dataset_size=sum(size for _, size in entries.values()),
         )
-        infos[recipe] = info
         configs[recipe] = {
             "data_files": [
-                {"split": split, "path": f"{recipe}/{STEMS[split]}-*.parquet"} for split in splits
+                {"split": split, "path": f"{recipe}/{STEMS[split]}-*.parquet"} for split in entries
             ]
         }
-    default = "gan" if "gan" in configs else next(iter(configs))
-    configs[default]["default"] = True
+    configs[default_configuration(list(configs))]["default"] = True
     infos.to_dataset_card_data(data)
     configs.to_dataset_card_data(data)
-    return data.to_yaml()
+    return data
+
+
+def default_configuration(names: Sequence[str]) -> str:
+    """Return the configuration that opens where none is named."""
+    return "gan" if "gan" in names else names[0]
+
+
+def hub_licence(licences: Iterable[Licence]) -> str:
+    """Return one licence as the hub spells it: that of all of them, else ``other``."""
+    spelled = {licence.hub_licence for licence in licences}
+    return spelled.pop() if len(spelled) == 1 else "other"
+
+
+def render(
+    data: DatasetCardData,
+    contents: Mapping[Key, pd.DataFrame],
+    sources: tuple[Corpus, Corpus],
+    *,
+    facts: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    name: str,
+    release: int,
+    emotions: Sequence[str],
+    recipes: Mapping[str, Recipe],
+    licences: Mapping[str, Licence],
+    records: Sequence[Record],
+) -> str:
+    """Return the text of README.md.
+
+    Args:
+        data: Its header, from `card_data`.
+        contents: (configuration, split) → the facts of its rows, read from what was written.
+        sources: The augmented and the selected corpus.
+        facts: What `publish` returns.
+        metrics: ``metrics.json`` of the selected corpus; empty if there is none.
+        name: Short name for the citation.
+        release: Which version of the data set this is.
+        emotions: Published emotions.
+        recipes: Name → recipe.
+        licences: Database → terms.
+        records: Records of the stages upstream.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(CARDS),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.globals["table"] = table
+    gates = gate_table(sources[1].facts, emotions)
+    reasons = sorted({reason for row in gates for reason in row["rejected"]})
+    generators = _generators(sources[1].facts, emotions)
+    kinds, rows = _kinds(contents), _config_rows(contents, emotions)
+    people = _people(sources[0].facts, emotions)
+    body = environment.get_template("card.md.jinja").render(
+        title=data.pretty_name,
+        name=name,
+        key=name.replace("-", "_"),
+        release=release,
+        emotions=list(emotions),
+        label_names=sources[0].emotions,
+        held_out=any(split == "validation" for _, split in contents),
+        by_emotion=[[*row["name"], *row["emotions"], row["total"]] for row in rows],
+        by_origin=[
+            [*row["name"], *(row["origins"][kind] for kind in kinds), row["people"]] for row in rows
+        ],
+        kinds=kinds,
+        kind_titles=[KINDS[kind] for kind in kinds],
+        descriptions={name: recipe.describe() for name, recipe in recipes.items()},
+        example=default_configuration(list(facts["configs"])),
+        gates=gates,
+        reasons=reasons,
+        gated=[
+            [
+                row["emotion"],
+                row["made"],
+                row["kept"],
+                *(row["rejected"].get(reason, 0) for reason in reasons),
+            ]
+            for row in [
+                *gates,
+                {"emotion": "all", **{key: facts[key] for key in ("made", "kept", "rejected")}},
+            ]
+        ],
+        agreed=[
+            [
+                row["emotion"],
+                row["agreed"],
+                row["made"],
+                f"{100 * row['agreed'] / row['made']:.0f} %",
+            ]
+            for row in gates
+            if row["agreed"] is not None and row["made"]
+        ],
+        fidelity=_fidelity(metrics),
+        people=people,
+        sex_known=any(row["sex"] != "not stated" for row in people),
+        weak=_weak(gates, people),
+        shown_people=[
+            [row["split"], row["sex"], row["people"], *row["emotions"], row["total"]]
+            for row in people
+        ],
+        licences=licences,
+        described=[[f"`{column}`", COLUMNS.get(column, "")] for column in sources[0].features],
+        drawn=[
+            [
+                row["emotion"],
+                f"`{row['generator'][:16]}`",
+                row["made"],
+                row["kept"],
+                row["truncation"],
+            ]
+            for row in generators
+        ],
+        one_each=len({row["generator"] for row in generators}) == len(generators) > 1,
+        told=[
+            [line["stage"], ", ".join(line["names"]), line["settings"]] for line in _stages(records)
+        ],
+        **{key: facts[key] for key in ("configs", "withheld", "not_rebuildable", "made", "kept")},
+    )
+    return str(DatasetCard(f"---\n{data.to_yaml()}\n---\n{body}"))
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[Any]], right: int = 0) -> str:
+    """Return a Markdown table.
+
+    Args:
+        header: Names of the columns.
+        rows: Cells of each line; a pipe in one does no harm.
+        right: The last so many columns hold numbers and are aligned to the right.
+    """
+    marks = ["---"] * (len(header) - right) + ["--:"] * right
+    lines = [header, marks, *rows]
+    cells = ([str(cell).replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+
+
+def _kinds(contents: Mapping[Key, pd.DataFrame]) -> list[str]:
+    there = {origin for facts in contents.values() for origin in facts["origin"].unique()}
+    return [kind for kind in KINDS if kind in there]
 
 
 def _config_rows(
-    sources: tuple[Corpus, Corpus], masks: "Masks", emotions: Sequence[str]
+    contents: Mapping[Key, pd.DataFrame], emotions: Sequence[str]
 ) -> list[dict[str, Any]]:
-    rows = []
-    for (recipe, split), pair in masks.items():
-        counts = Counter[tuple[str, str]]()
-        for source, mask in zip(sources, pair, strict=True):
-            shown = source.facts.loc[mask, ["emotion", "origin"]]
-            counts.update(shown.itertuples(index=False, name=None))
-        rows.append(
+    return [
+        {
+            "name": (f"`{recipe}`", split),
+            "total": len(facts),
+            "emotions": [int((facts["emotion"] == emotion).sum()) for emotion in emotions],
+            "origins": Counter(facts["origin"]),
+            "people": int(facts["subject"].nunique()),
+        }
+        for (recipe, split), facts in contents.items()
+    ]
+
+
+def _people(facts: pd.DataFrame, emotions: Sequence[str]) -> list[dict[str, Any]]:
+    """Count the real people behind the data set: one line a split and sex, as databases state it.
+
+    The generators learned from them, whether or not their pictures are published.
+    """
+    real = facts[(facts["origin"] == "real") & (facts["split"] != "test")]
+    real = real[real["emotion"].isin(list(emotions))]
+    sex = real["sex"].where(real["sex"].notna(), "not stated")
+    lines = []
+    for split in [name for name in STEMS if (real["split"] == name).any()]:
+        for value in sorted(sex[real["split"] == split].unique()):
+            own = real[(real["split"] == split) & (sex == value)]
+            lines.append(
+                {
+                    "split": split,
+                    "sex": value,
+                    "people": int(own["subject"].nunique()) or "not known",
+                    "emotions": [int((own["emotion"] == emotion).sum()) for emotion in emotions],
+                    "total": len(own),
+                }
+            )
+    return lines
+
+
+def _weak(gates: Sequence[Mapping[str, Any]], people: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what the counts say against this data set."""
+    found = []
+    for row in gates:
+        if row["made"] and not row["kept"]:
+            found.append(
+                f"No synthetic face of {row['emotion']} passed the gates: it has none here."
+            )
+        elif row["agreed"] is not None and row["made"] and row["agreed"] < DOUBTED * row["made"]:
+            found.append(
+                f"Of the synthetic faces of {row['emotion']} only "
+                f"{100 * row['agreed'] / row['made']:.0f} % were read as {row['emotion']} before "
+                "the gate: those that passed are its best, not its usual."
+            )
+    pictures = Counter[str]()
+    for row in people:
+        pictures[row["sex"]] += row["total"]
+    sex, most = max(pictures.items(), key=lambda item: item[1], default=("", 0))
+    if len(people) and sex != "not stated" and most > ONE_SIDED * pictures.total():
+        found.append(
+            f"{100 * most / pictures.total():.0f} % of the real pictures show {sex} people."
+        )
+    return found
+
+
+def _fidelity(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what ``metrics.json`` says over all emotions: one entry an extractor."""
+    found = []
+    for line in metrics.get("fidelity", []):
+        if line.get("emotion") != "all":
+            continue
+        figures = {
+            name: figure
+            for name, figure in line.items()
+            if isinstance(figure, Mapping) and "n_fake" in figure
+        }
+        found.append(
             {
-                "recipe": recipe,
-                "split": split,
-                "total": counts.total(),
-                "emotions": [
-                    sum(n for key, n in counts.items() if key[0] == emotion) for emotion in emotions
+                **{key: line.get(key) for key in ("extractor", "hash", "resizer", "k", "seed")},
+                "missing": line.get("missing"),
+                "figures": [
+                    [
+                        MEASURES.get(name, name),
+                        _number(figure["value"]),
+                        _interval(figure.get("interval")),
+                        f"{figure['n_fake']:,} / {figure['n_real']:,}",
+                        _number(figure.get("at_floor_n")),
+                        _number(figure.get("floor")),
+                        figure.get("n_floor") or "–",
+                    ]
+                    for name, figure in figures.items()
                 ],
-                "origins": {
-                    kind: sum(n for key, n in counts.items() if key[1] == kind) for kind in KINDS
-                },
+                "small": [
+                    MEASURES.get(name, name)
+                    for name, figure in figures.items()
+                    if figure.get("small_sample")
+                ],
             }
         )
-    order = list(dict.fromkeys(recipe for recipe, _ in masks))
-    return sorted(rows, key=lambda row: (order.index(row["recipe"]), row["split"]))
+    return found
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"
+
+
+def _interval(bounds: Sequence[float] | None) -> str:
+    return "–" if not bounds else f"{bounds[0]:.3g} to {bounds[1]:.3g}"
 
 
 def _generators(facts: pd.DataFrame, emotions: Sequence[str]) -> list[dict[str, Any]]:
@@ -291,7 +459,10 @@ def _stages(records: Sequence[Record]) -> list[dict[str, Any]]:
         told = {
             key: value
             for key, value in record.settings.items()
-            if not key.startswith("test_databases.") and key.split(".")[-1] != "emotions"
+            if not key.startswith("test_databases.")
+            and key.split(".")[-1] != "emotions"
+            and key != f"mapping.{value}"  # a label that is called as the emotion
+            and value != ""
         }
         text = "; ".join(f"{key} {value}" for key, value in told.items())
         line = merged.setdefault((record.stage, text), {"names": [], "settings": text})
@@ -302,7 +473,7 @@ def _stages(records: Sequence[Record]) -> list[dict[str, Any]]:
 
 def preview(
     sources: tuple[Corpus, Corpus],
-    masks: "Masks",
+    masks: Masks,
     emotions: Sequence[str],
     columns: int,
     seed: int,

@@ -18,9 +18,15 @@ CONF = Path(__file__).resolve().parents[1] / "conf"
 TOOLS = {
     "inspect": "curation.inspection.command",
     "review": "curation.review.command",
+    "curves": "classifiers.curves",
     "forget": "curation.forget",
     "prefetch": "curation.prefetch",
     "import_stylegan": "gan.import_stylegan",
+    "rebuild": "curation.rebuild",
+    "push": "curation.push",
+    "redraw": "gan.redraw",
+    "walk": "gan.walk",
+    "project": "gan.project",
 }
 
 USAGE = """\
@@ -34,9 +40,15 @@ usage: affectory <stage> [key=value ...] [-m]
 
   affectory inspect <corpus>                 a page to look at a corpus
   affectory review <corpus>                  a page to keep and reject its faces by hand
+  affectory curves <GAN folder> ...          a page that shows how GANs trained, or train
   affectory forget subject=<name>            what a person's pictures went into; retires it
   affectory prefetch                         which model files are there; fetches those named
+  affectory rebuild <published> database.root=<folder>   the pictures that a licence withholds
+  affectory push <published> <owner/name>    onto the hub; shows what it would do, until --for-real
   affectory import_stylegan <file.pkl> ...   a public StyleGAN2 checkpoint, read without running it
+  affectory redraw <row id> --in <folder>    a published face drawn again and compared
+  affectory walk <gan> --out walk.mp4        a film of faces that change into each other
+  affectory project <gan> <picture> --out d  how near a generator comes to a face
 
 experiments: {experiments}
 """

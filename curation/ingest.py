@@ -1,5 +1,10 @@
-"""Ingest: the pictures of databases, as they are, become a corpus with splits by subject."""
+"""Ingest: the pictures of databases, as they are, become a corpus with splits by subject.
 
+Beside the corpus, ``files.csv`` says of each picture which file it came from, and the file's
+SHA-256: with it the same pictures can be found again where the database lies.
+"""
+
+import csv
 import logging
 import warnings
 from collections import Counter
@@ -11,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image, ImageOps
 
+from curation.artifact import file_hash
 from curation.corpus import EMOTIONS, content_id, encode_png, write_corpus
 from curation.parallel import ordered_map
 from curation.progress import track
@@ -18,6 +24,8 @@ from curation.skipped import Skipped
 
 log = logging.getLogger(__name__)
 
+FILES = "files.csv"
+FILE_COLUMNS = ("database", "source", "sha256", "id")
 MAX_PIXELS = 100_000_000
 # no more: for others Pillow starts programs (EPS), or raises what nobody expects (AVIF, DDS)
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
@@ -108,6 +116,7 @@ def ingest(
     own_split: bool = True,
     forget: Sequence[str] = (),
     test_databases: Mapping[str, Database] | None = None,
+    every_emotion: bool = True,
     workers: int = 1,
 ) -> dict[str, Any]:
     """Read databases into one corpus.
@@ -123,6 +132,7 @@ def ingest(
         own_split: Whether a split that the database states wins over `split`.
         forget: Subjects (``kdef/AF01``) whose pictures are not taken in.
         test_databases: More databases; every row of these is a test row.
+        every_emotion: Whether a database that lacks an emotion is an error.
         workers: Processes that decode pictures; changes nothing but the time.
 
     Returns:
@@ -168,6 +178,7 @@ def ingest(
     counts: dict[str, Counter[str]] = {row["database"]: Counter() for row in rows}
     labels: dict[str, Counter[str]] = {row["database"]: Counter() for row in rows}
     people: dict[str, set[tuple[str, str]]] = {}
+    files: list[tuple[str, ...]] = []
 
     def wanted() -> Iterator[dict[str, Any]]:
         for row in rows:
@@ -200,11 +211,13 @@ def ingest(
             seen[row["id"]] = source
             counts[row["database"]][row["emotion"]] += 1
             people.setdefault(row["split"], set()).add((row["database"], _person(row)))
+            files.append((row["database"], source, row.pop("sha256"), row["id"]))
             yield row
 
     total = write_corpus(accepted(), out, emotions)
     skipped.write(out)
-    for name, found in counts.items():
+    write_files(out / FILES, files)
+    for name, found in counts.items() if every_emotion else ():
         if absent := [emotion for emotion in emotions if not found[emotion]]:
             raise ValueError(
                 f"database {name!r} has no usable picture of {', '.join(absent)} "
@@ -223,6 +236,14 @@ def ingest(
         },
         "skipped": skipped.counts(),
     }
+
+
+def write_files(path: Path, files: Iterable[Sequence[str]]) -> None:
+    """Write a table of files: `FILE_COLUMNS`, ``sha256`` empty for a picture without its own."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(FILE_COLUMNS)
+        writer.writerows(files)
 
 
 def _listed(
@@ -244,17 +265,20 @@ def _listed(
 
 
 def _read(row: dict[str, Any]) -> dict[str, Any]:
-    """Return the row with its picture as PNG bytes and its id, or with a ``problem``."""
+    """Return the row with its picture as PNG bytes, id and its file's hash; or a ``problem``."""
     source: Path | np.ndarray | Callable[[], np.ndarray] = row["image"]
+    sha256 = ""  # a picture in a table, or drawn by code, has its id alone
     try:
         if isinstance(source, Path):
             image = read_image(source)
+            sha256 = file_hash(source)
         else:
             image = source if isinstance(source, np.ndarray) else source()
     except UnreadableImageError as error:
         return {**row, "image": None, "problem": str(error)}
     origin = row.get("origin") or "real"
-    return {**row, "image": encode_png(image), "id": content_id(image), "origin": origin}
+    picture = {"image": encode_png(image), "id": content_id(image), "sha256": sha256}
+    return {**row, **picture, "origin": origin}
 
 
 def _short(

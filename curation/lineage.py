@@ -41,7 +41,7 @@ class Record:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The stage's settings as ``{"a.b": scalar}``, without import names and folders."""
+        """The stage's settings as ``{"a.b": scalar}``, classes by name, without folders."""
         return dict(_scalars(self.content.get("config") or {}))
 
 
@@ -111,12 +111,17 @@ def _folders(value: object) -> Iterator[dict[str, Any]]:
 
 def _scalars(value: object, prefix: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(value, Mapping):
+        if prefix and "_target_" in value:
+            yield prefix, str(value["_target_"]).rsplit(".", 1)[-1]
         for key, inner in value.items():
             if not str(key).startswith("_"):
                 yield from _scalars(inner, f"{prefix}.{key}" if prefix else str(key))
     elif isinstance(value, list | tuple):
         if all(isinstance(item, str | int | float | bool) for item in value):
             yield prefix, ", ".join(str(item) for item in value)
+        else:
+            for place, inner in enumerate(value):
+                yield from _scalars(inner, f"{prefix}.{place}")
     elif isinstance(value, bool | int | float) or (
         # a folder says where someone keeps their data: no setting, and private
         isinstance(value, str) and "/" not in value and "\\" not in value

@@ -12,11 +12,17 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _FEW = 200  # items that are not worth a process
-_AHEAD = 3  # chunks waiting for each worker
+_HEAVY = 256 << 20  # bytes of waiting items, from which on no more are drawn
 
 
 def ordered_map(
-    function: Callable[[Item], Result], items: Iterable[Item], *, workers: int, chunk: int = 16
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    workers: int,
+    chunk: int = 16,
+    ahead: int = 3,
+    weigh: Callable[[Item], int] = lambda _: 0,
 ) -> Iterator[Result]:
     """Yield ``function(item)`` for every item, in order; the results do not depend on `workers`.
 
@@ -28,6 +34,8 @@ def ordered_map(
         workers: Processes; 1 works in the calling process. For few items none is started, since
             starting takes longer than they would.
         chunk: Items sent to a process at a time.
+        ahead: Chunks waiting for each worker. More keep it busy while the results are written.
+        weigh: Bytes of an item; fewer of heavy ones are drawn ahead.
 
     Raises:
         ValueError: If `workers` is under 1.
@@ -43,16 +51,23 @@ def ordered_map(
     # a forked process would inherit locks of our threads; a spawned one starts clean everywhere
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
-        waiting: deque[Future[list[Result]]] = deque()
+        waiting: deque[tuple[Future[list[Result]], int]] = deque()
+        load = 0
         try:
             while True:
-                while len(waiting) < _AHEAD * workers and (part := list(islice(items, chunk))):
-                    waiting.append(pool.submit(_each, function, part))
+                while len(waiting) < ahead * workers and (load < _HEAVY or not waiting):
+                    if not (part := list(islice(items, chunk))):
+                        break
+                    weight = sum(map(weigh, part))
+                    waiting.append((pool.submit(_each, function, part), weight))
+                    load += weight
                 if not waiting:
                     return
-                yield from waiting.popleft().result()
+                future, weight = waiting.popleft()
+                load -= weight
+                yield from future.result()
         finally:
-            for future in waiting:
+            for future, _ in waiting:
                 future.cancel()
 
 

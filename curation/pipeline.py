@@ -260,18 +260,40 @@ class Plan:
 
 
 def run(cfg: DictConfig) -> list[Task]:
-    """Run one stage, or with ``command: run`` all those of ``cfg.run`` in order.
+    """Run one stage, or with ``command: run`` all those of ``cfg.run`` and what they read.
 
     Returns:
         The tasks, all of them done.
     """
     plan = Plan(cfg)
     finished = []
-    for name in cfg.run if cfg.command == "run" else [cfg.command]:
+    for name in in_order(cfg) if cfg.command == "run" else [cfg.command]:
         for task in plan.wanted(name):
             task.run()
             finished.append(task)
     return finished
+
+
+def in_order(cfg: DictConfig) -> list[str]:
+    """Return the stages of ``cfg.run``, each after the stages that it reads, named there or not.
+
+    So a stage that is put between two others need not be known to every experiment's list.
+    """
+    order: list[str] = []
+    asked: set[str] = set()
+
+    def add(stage: str) -> None:
+        if stage in asked:
+            return
+        asked.add(stage)
+        for source in cfg.stages[stage].reads.values() if stage in cfg.stages else ():
+            if source in cfg.stages:
+                add(source)
+        order.append(stage)
+
+    for stage in cfg.run:
+        add(stage)
+    return order
 
 
 def _walk(tree: Any, leaf: Any) -> Any:

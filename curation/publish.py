@@ -1,85 +1,35 @@
 """Stage ``publish``: a data set that Hugging Face opens, with a card, under the licences' terms.
 
-Every training recipe becomes one configuration: a sub-folder of Parquet shards, complete in
-itself. A database that may not be passed on leaves no pixel of a real face here, nor of a
-geometric copy: then only the generated faces that passed the gates are written.
+Every training recipe becomes one configuration: a sub-folder of Parquet files, complete in
+itself. One that holds a picture which may not be passed on is withheld: no pixel of it is here, but
+what its licence holder needs to rebuild it (`curation.withheld`). What was written is read again
+before the folder counts as published: a picture that should not be there stops it.
 """
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
 
-from curation import card
-from curation.corpus import Corpus
+from curation import card, croissant
+from curation.artifact import read_json
+from curation.corpus import FACTS, ORIGINS, Corpus, content_id, decode_png
+from curation.disclosure import is_disclosed
+from curation.gates import METRICS
+from curation.licences import RECORDS, Licence, permitted, read_licences, unknown_licence
 from curation.lineage import lineage
 from curation.recipes import Recipe
+from curation.shards import Key, Masks, Written, layout_of, write_configurations
+from curation.withheld import write_withheld
 
 logger = logging.getLogger(__name__)
 
-FILE_ROWS = 5000
-BATCH_ROWS = 500
-
-Masks = Mapping[tuple[str, str], tuple[np.ndarray, np.ndarray]]
-
-
-@dataclass(frozen=True)
-class Licence:
-    """The terms of one database, read from ``datasets_cards/licences/<database>.yaml``."""
-
-    name: str
-    databases: tuple[str, ...]
-    redistribute: bool
-    terms: str
-    hub_licence: str = "other"
-    url: str = ""
-    contact: str = ""
-    citation: str = ""
-
-
-def read_licences(folders: Sequence[Path]) -> dict[str, Licence]:
-    """Read licence records: database → licence. A later folder's record wins.
-
-    Args:
-        folders: Folders of YAML files with the fields of `Licence`.
-
-    Raises:
-        ValueError: If a record lacks a field, has an unknown one, or does not say in so many
-            words (``redistribute: true`` or ``false``) whether pictures may be passed on.
-    """
-    found: dict[str, Licence] = {}
-    for path in [path for folder in folders for path in sorted(folder.glob("*.yaml"))]:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        try:
-            licence = Licence(**{**content, "databases": tuple(content["databases"])})
-        except (TypeError, KeyError) as error:
-            raise ValueError(
-                f"{path} is no licence record ({error}); it needs name, databases, "
-                "redistribute and terms"
-            ) from error
-        if not isinstance(licence.redistribute, bool):
-            raise ValueError(
-                f"{path}: redistribute is {licence.redistribute!r}; write true or false"
-            )
-        found |= dict.fromkeys(licence.databases, licence)
-    return found
-
-
-def unknown_licence(database: str) -> Licence:
-    """Return the record of a database that has none: nothing of it may be passed on."""
-    return Licence(
-        name=database,
-        databases=(database,),
-        redistribute=False,
-        terms="No licence record, so the pictures are not passed on.",
-    )
+GAN = ORIGINS.index("gan")
 
 
 def publish(
@@ -91,6 +41,9 @@ def publish(
     title: str,
     emotions: Sequence[str],
     recipes: Mapping[str, Recipe],
+    release: int = 1,
+    date: str | None = None,
+    url: str | None = None,
     licences: Path | None = None,
     preview_columns: int = 3,
     seed: int = 0,
@@ -98,27 +51,37 @@ def publish(
     """Write a folder that ``datasets.load_dataset(folder, "gan", split="train")`` opens.
 
     Rows of split ``test`` (other databases, or the test people of a fold) are never published.
+    The same inputs and settings give the same bytes.
 
     Args:
         corpus: The augmented corpus: real faces and their geometric copies.
         synthetic: The selected corpus: every generated face with ``keep`` and ``reason``.
-        out: An empty folder to fill: ``<recipe>/*.parquet``, ``README.md``, ``preview.png``.
+        out: An empty folder to fill: ``<recipe>/*.parquet``, ``README.md``, ``croissant.json``,
+            ``preview.png``, ``metrics.json`` and, where pictures may not be passed on,
+            ``withheld/``.
         name: Short name for the citation, such as ``affectory-kdef``.
         title: Heading of the card.
         emotions: The emotions to publish; label codes are those of the corpus in any case.
         recipes: Configurations to write: name → recipe.
+        release: Version of the data set, 1 or more; raise it when what was published changes.
+        date: Day of publication, ``2026-11-26``, for the Croissant file.
+        url: Page of the data set, for the Croissant file.
         licences: A folder of further licence records, for databases of one's own.
         preview_columns: Pictures of each kind in a row of the preview.
         seed: Which pictures the preview shows.
 
     Returns:
-        ``configs`` (recipe → split → rows), ``made``, ``kept``, ``rejected`` (by reason),
-        ``redistributable`` and ``licences`` (database → name of the terms).
+        ``configs`` (recipe → split → rows), ``withheld`` (the same of what is not there),
+        ``not_rebuildable`` (recipe → why, of those that nobody can rebuild), ``made``, ``kept``,
+        ``rejected`` (by reason), ``redistributable`` and ``licences`` (database → its terms).
 
     Raises:
         ValueError: If an emotion is unknown, a recipe takes faces that passed no gate or asks for
             more than there are, or nothing may be published.
+        RuntimeError: If what was written holds a picture that may not be passed on.
     """
+    if release < 1:
+        raise ValueError(f"release is {release}; the first is 1 (release)")
     sources = Corpus(corpus), Corpus(synthetic)
     for source in sources:
         source.check_emotions(emotions)
@@ -127,69 +90,110 @@ def publish(
             f"{corpus} is labelled {', '.join(sources[0].emotions)}, {synthetic} "
             f"{', '.join(sources[1].emotions)}; make both with the same emotions"
         )
-    schema = sources[0].features.arrow_schema
     databases, imported = _databases(sources[0].facts), _imported(sources[1].facts)
-    known = read_licences([card.CARDS / "licences", *([licences] if licences else [])])
+    known = read_licences([RECORDS, *([licences] if licences else [])])
     terms = {name: known.get(name) or unknown_licence(name) for name in [*databases, *imported]}
-    closed = {database for database, licence in terms.items() if not licence.redistribute}
-    # several databases in one training set: the strictest terms hold for all of it
-    free = bool(databases) and not closed & set(databases)
-    logger.info("publish: %s, may be passed on: %s", ", ".join(databases), free)
+    free = (
+        permitted(sources[0].facts, terms, set(databases)),
+        permitted(sources[1].facts, terms, set(databases)),
+    )
+    masks = choose(sources, emotions, recipes)
+    closed = {
+        recipe
+        for (recipe, _), pair in masks.items()
+        if any((mask & ~allowed).any() for mask, allowed in zip(pair, free, strict=True))
+    }
+    published = {key: pair for key, pair in masks.items() if key[0] not in closed}
+    withheld = {key: pair for key, pair in masks.items() if key[0] in closed}
+    if not published:
+        raise ValueError(_nothing(synthetic, emotions, terms, masks))
+    logger.info("publish: %s; withheld: %s", _names(published), _names(withheld) or "nothing")
 
-    masks = choose(sources, emotions, recipes, closed)
-    if not masks:
-        raise ValueError(
-            f"nothing can be published for {', '.join(emotions)}: no generated face in "
-            f"{synthetic} passed the gates, or no recipe is of such faces alone, and the pictures "
-            f"of {', '.join(databases)} {'are absent' if free else 'may not be passed on'}"
+    schema = sources[0].features.arrow_schema
+    shards = [source.shards for source in sources]
+    layout = layout_of(shards)
+    written = write_configurations(shards, published, out, schema, layout=layout)
+    contents = check_written(written, sources, free)
+
+    records = lineage([corpus, synthetic])
+    lost: Mapping[str, str] = {}
+    if withheld:
+        lost = write_withheld(
+            out,
+            sources,
+            published=published,
+            withheld=withheld,
+            permitted=free,
+            records=lineage([corpus]),
+            layout=layout,
+            about={
+                "name": name,
+                "title": title,
+                "release": release,
+                "licences": {database: licence.name for database, licence in terms.items()},
+            },
         )
-    inside = _imported(sources[1].facts[np.any([pair[1] for pair in masks.values()], axis=0)])
-    terms = {name: terms[name] for name in [*databases, *inside]}
-    shards = {key: _Shards(out / key[0], card.STEMS[key[1]], masks[key], schema) for key in masks}
-    for index, source in enumerate(sources):
-        _stream(source, {key: pair[index] for key, pair in masks.items()}, shards)
-    for writer in shards.values():
-        writer.close()
-
+        for recipe, why in lost.items():
+            logger.warning("publish: %s is withheld and cannot be rebuilt: %s", recipe, why)
     facts = {
-        "configs": _nested({key: writer.rows for key, writer in shards.items()}),
-        "redistributable": free,
+        "configs": _nested({key: one.rows for key, one in written.items()}),
+        "withheld": _nested(
+            {key: sum(int(mask.sum()) for mask in pair) for key, pair in withheld.items()}
+        ),
+        "not_rebuildable": dict(lost),
+        "redistributable": not withheld,
         "licences": {database: licence.name for database, licence in terms.items()},
         **card.gate_totals(sources[1].facts, emotions),
     }
-    card.preview(sources, masks, emotions, preview_columns, seed).save(out / "preview.png")
+    metrics = synthetic / METRICS
+    if metrics.is_file():
+        shutil.copyfile(metrics, out / METRICS)
+    card.preview(sources, published, emotions, preview_columns, seed).save(out / "preview.png")
+    urls = {licence.url for licence in terms.values() if licence.url}
+    data = card.card_data(
+        title,
+        {key: (one.rows, one.bytes) for key, one in written.items()},
+        out,
+        sources[0].features,
+        licence=card.hub_licence(terms.values()),
+        licence_link=urls.pop() if len(urls) == 1 else None,
+    )
     text = card.render(
+        data,
+        contents,
         sources,
-        masks,
-        recipes=recipes,
         facts=facts,
-        sizes={key: (writer.rows, writer.bytes) for key, writer in shards.items()},
-        folder=out,
+        metrics=read_json(metrics) if metrics.is_file() else {},
         name=name,
-        title=title,
+        release=release,
         emotions=emotions,
+        recipes=recipes,
         licences=terms,
-        records=lineage([corpus, synthetic]),
+        records=records,
     )
     (out / "README.md").write_text(text, encoding="utf-8")
+    croissant.write(
+        out,
+        written,
+        sources[0].features,
+        name=name,
+        title=title,
+        release=release,
+        date=date,
+        url=url,
+        columns=card.COLUMNS,
+        licences=terms,
+        records=records,
+        reads=[corpus, synthetic],
+    )
     logger.info("publish: wrote %s", facts["configs"])
     return facts
 
 
 def choose(
-    sources: tuple[Corpus, Corpus],
-    emotions: Sequence[str],
-    recipes: Mapping[str, Recipe],
-    closed: Collection[str] = (),
+    sources: tuple[Corpus, Corpus], emotions: Sequence[str], recipes: Mapping[str, Recipe]
 ) -> Masks:
     """Choose rows: (recipe, split) → one boolean a row of the corpus and of the synthetic one.
-
-    Args:
-        sources: The augmented and the selected corpus.
-        emotions: The emotions to publish.
-        recipes: Name → recipe.
-        closed: Databases whose pictures may not be passed on: a recipe that holds one is left out
-            as a whole. What a generator drew is no picture of its database.
 
     Raises:
         ValueError: If a recipe takes faces that passed no gate, or asks for more than there are.
@@ -206,92 +210,106 @@ def choose(
                 "(stages.publish.call.recipes)"
             )
         chosen = recipe.choose(real, made, emotions, label=f"recipe {name!r}")
-        inside = {
-            *(_databases(real) if chosen.corpus.any() else []),
-            *_imported(made[chosen.synthetic]),
-        }
-        if len(chosen) and not inside & set(closed):
+        if len(chosen):
             masks[name, "train"] = chosen.corpus, chosen.synthetic
             if chosen.corpus.any() and held.any():
                 masks[name, "validation"] = (held.to_numpy(bool), np.zeros(len(made), bool))
     return masks
 
 
+def check_written(
+    written: Mapping[Key, Written],
+    sources: tuple[Corpus, Corpus],
+    permitted: tuple[np.ndarray, np.ndarray],
+) -> dict[Key, pd.DataFrame]:
+    """Read again what was written, whoever chose it, and make sure that it may be passed on.
+
+    A picture is known by its pixels: neither a wrong label nor a wrong id lets it through.
+
+    Args:
+        written: The files of each configuration and split.
+        sources: The augmented and the selected corpus.
+        permitted: For each, which rows may be passed on.
+
+    Returns:
+        (configuration, split) → the facts of its rows.
+
+    Raises:
+        RuntimeError: If a picture may not be passed on, is a test picture, is not what its id
+            says, or is synthetic without saying so.
+    """
+    refused: dict[str, str] = {}
+    for source, allowed in zip(sources, permitted, strict=True):
+        tested = (source.facts["split"] == "test").to_numpy(bool)
+        for mask, why in ((~allowed, "may not be passed on"), (tested, "is a test picture")):
+            own = source.facts[mask]
+            labels = zip(own["database"], own["source"], own["origin"], strict=True)
+            words = [f"{origin} of {place or 'a generator'} ({db})" for db, place, origin in labels]
+            refused |= {name: f"{word}, {why}" for name, word in zip(own["id"], words, strict=True)}
+    contents = {}
+    for key, one in written.items():
+        for path in one.files:
+            for batch in pq.ParquetFile(path).iter_batches(columns=["id", "image", "origin"]):
+                for row in batch.to_pylist():
+                    picture = row["image"]["bytes"]
+                    pixels = content_id(decode_png(picture))
+                    problem = refused.get(pixels) or refused.get(row["id"])
+                    if problem is None and pixels != row["id"]:
+                        problem = f"has pixels of id {pixels}"
+                    if problem is None and row["origin"] == GAN and not is_disclosed(picture):
+                        problem = "is synthetic and does not say so"
+                    if problem:
+                        raise RuntimeError(
+                            f"publish stopped: row {row['id']} of {'/'.join(key)} {problem}. "
+                            "Nothing was published; this is an error in the choice of rows"
+                        )
+        tables = [pq.read_table(path, columns=FACTS).to_pandas() for path in one.files]
+        frame = pd.concat(tables, ignore_index=True)
+        for column in ("emotion", "origin", "split"):
+            names = dict(enumerate(sources[0].features[column].names))
+            frame[column] = frame[column].map(names)
+        contents[key] = frame
+    return contents
+
+
 def _databases(facts: pd.DataFrame) -> list[str]:
-    return _names(facts[facts["split"] != "test"])
+    return _named(facts[facts["split"] != "test"])
 
 
 def _imported(facts: pd.DataFrame) -> list[str]:
-    return _names(facts[facts["origin"] == "imported"])
+    return _named(facts[facts["origin"] == "imported"])
 
 
-def _names(facts: pd.DataFrame) -> list[str]:
+def _named(facts: pd.DataFrame) -> list[str]:
     return sorted(facts["database"].fillna("unnamed").astype(str).unique())
 
 
-def _nested(rows: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:
+def _names(masks: Masks) -> str:
+    return ", ".join(dict.fromkeys(recipe for recipe, _ in masks))
+
+
+def _nothing(
+    synthetic: Path, emotions: Sequence[str], terms: Mapping[str, Licence], masks: Masks
+) -> str:
+    words = f"nothing can be published for {', '.join(emotions)}: "
+    strict = [name for name, licence in terms.items() if not licence.redistribute_synthetic]
+    if strict and any(pair[1].any() for pair in masks.values()):
+        return words + (
+            f"the record of {', '.join(strict)} does not let even synthetic faces be passed on "
+            "(redistribute_synthetic)"
+        )
+    closed = [name for name, licence in terms.items() if not licence.redistribute]
+    state = (
+        f"{', '.join(closed)} may not be passed on" if closed else f"{', '.join(terms)} are absent"
+    )
+    return words + (
+        f"no generated face in {synthetic} passed the gates, or no recipe is of such faces alone, "
+        f"and the pictures of {state}"
+    )
+
+
+def _nested(rows: Mapping[Key, int]) -> dict[str, dict[str, int]]:
     nested: dict[str, dict[str, int]] = {}
     for (recipe, split), count in rows.items():
         nested.setdefault(recipe, {})[split] = count
     return nested
-
-
-def _stream(
-    source: Corpus,
-    masks: Mapping[tuple[str, str], np.ndarray],
-    shards: Mapping[tuple[str, str], "_Shards"],
-) -> None:
-    """Read a corpus once and hand every row, still encoded, to the configurations it is in."""
-    start = 0
-    for shard in source.shards:
-        for batch in pq.ParquetFile(shard).iter_batches(batch_size=BATCH_ROWS):
-            table = pa.Table.from_batches([batch]).cast(source.features.arrow_schema)
-            for key, mask in masks.items():
-                part = mask[start : start + len(table)]
-                if part.any():
-                    shards[key].add(table.filter(pa.array(part)))
-            start += len(table)
-
-
-class _Shards:
-    """The Parquet files of one configuration and split, a batch in memory at a time."""
-
-    def __init__(
-        self, folder: Path, stem: str, masks: tuple[np.ndarray, np.ndarray], schema: pa.Schema
-    ) -> None:
-        folder.mkdir(exist_ok=True)
-        self._schema = schema
-        self.rows = sum(int(mask.sum()) for mask in masks)
-        self.bytes = 0
-        self._files = -(-self.rows // FILE_ROWS)
-        self._stem = folder / stem
-        self._pending = schema.empty_table()
-        self._written = 0
-        self._file: pq.ParquetWriter | None = None
-
-    def add(self, table: pa.Table) -> None:
-        self._pending = pa.concat_tables([self._pending, table])
-        while len(self._pending) >= BATCH_ROWS:
-            self._write(self._pending.slice(0, BATCH_ROWS))
-            self._pending = self._pending.slice(BATCH_ROWS)
-
-    def close(self) -> None:
-        if len(self._pending):
-            self._write(self._pending)
-        if self._file is not None:
-            self._file.close()
-
-    def _write(self, group: pa.Table) -> None:
-        # FILE_ROWS is a multiple of BATCH_ROWS, so a group never straddles two files
-        if self._written % FILE_ROWS == 0:
-            if self._file is not None:
-                self._file.close()
-            number = self._written // FILE_ROWS
-            path = self._stem.with_name(
-                f"{self._stem.name}-{number:05d}-of-{self._files:05d}.parquet"
-            )
-            self._file = pq.ParquetWriter(path, self._schema)
-        assert self._file is not None
-        self._file.write_table(group.combine_chunks())
-        self._written += len(group)
-        self.bytes += group.nbytes

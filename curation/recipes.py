@@ -328,9 +328,7 @@ def _words(origin: str, part: Part, with_real: bool) -> str:
     if part.whole:
         return noun
     way = "at random" if part.order == RANDOM else f"by {part.order}, the largest first"
-    many = (
-        f"{part.count:,}" if part.ratio is None else f"{part.ratio:g} for each real face there is"
-    )
+    many = f"{part.count:,}" if part.ratio is None else f"{part.ratio:g} for each real face"
     return f"{noun} ({many}, as many of each emotion, {way})"
 
 

@@ -5,7 +5,7 @@ face cut in another way is another domain.
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -328,7 +328,9 @@ def standardise(
     def faces() -> Iterator[dict[str, Any]]:
         seen: dict[str, str] = {}
         # few rows at a time: an ingested picture can have a hundred million pixels
-        results = ordered_map(_Work(standard), source.rows(), workers=workers, chunk=4)
+        results = ordered_map(
+            _Work(standard), source.rows(), workers=workers, chunk=4, ahead=8, weigh=_bytes_of
+        )
         for result in track(results, label="standardise", total=len(source)):
             if isinstance(result, _Left):
                 skipped.add(result.source, result.reason, result.detail or result.id)
@@ -360,6 +362,10 @@ def standardise(
         "contract_id": contract_id(contract),
         "quality": {name: _quantiles(values) for name, values in measured.items() if values},
     }
+
+
+def _bytes_of(row: Mapping[str, Any]) -> int:
+    return len(row["image"])
 
 
 def _quantiles(values: list[float]) -> dict[str, float]:

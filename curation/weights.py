@@ -73,7 +73,16 @@ SSD_WEIGHTS = Weights(
     size=10_666_211,
     licence="no licence stated by OpenCV; trained on WIDER FACE",
 )
-KNOWN = (YUNET, SSD_NETWORK, SSD_WEIGHTS)
+# TensorFlow's Inception v3 of 2015, translated for StyleGAN2-ADA; clean-fid computes with it too
+INCEPTION = Weights(
+    name="inception",
+    url="https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/"
+    "inception-2015-12-05.pt",
+    sha256="f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4",
+    size=95_607_719,
+    licence="Apache-2.0 (Google) for the weights; none stated by NVIDIA for the translation",
+)
+KNOWN = (YUNET, SSD_NETWORK, SSD_WEIGHTS, INCEPTION)
 
 
 def cache_folder() -> Path:

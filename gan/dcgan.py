@@ -216,6 +216,11 @@ class Discriminator(networks.Discriminator):
             logits = logits + (features * self.classes(_required(label))).sum(1)
         return logits
 
+    def inwards(self) -> list[nn.Module]:
+        """Return the stem, if there is one, and the stride-2 convolutions but the last."""
+        stem = [] if self.stem is None else [self.stem]
+        return [*stem, *list(self.downs)[:-1]]
+
     def specialised(self, label: int) -> Self:
         """Return the plain network that this one is for one label, exactly."""
         plain = _unlabelled(self)

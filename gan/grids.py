@@ -1,5 +1,6 @@
 """Pictures of a generator for people to look at while it trains."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,8 @@ from gan.pixels import to_pixels
 
 COLUMNS = 10
 PLAIN_ROWS = 3
+GAP = 4  # white pixels between two pictures
+ENLARGED = 192  # pixels that a face gets at least, to be seen
 
 
 def sample_grid(generator: Generator, classes: int) -> np.ndarray:
@@ -49,6 +52,24 @@ def interpolation_grid(generator: Generator, classes: int) -> np.ndarray:
     angle = torch.arccos(torch.cosine_similarity(start, end, dim=2))[..., None]  # (rows, 1, 1)
     z = (torch.sin((1 - share) * angle) * start + torch.sin(share * angle) * end) / angle.sin()
     return _grid(generator, z.flatten(0, 1), classes, rows)
+
+
+def side_by_side(lines: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+    """Lay pictures out in lines, white between them, small ones enlarged by a whole factor.
+
+    Args:
+        lines: Of as many pictures each, all (H, W, 3) uint8 RGB of one size.
+
+    Returns:
+        (height, width, 3) uint8 RGB.
+    """
+    tiles = np.stack([np.stack(line) for line in lines])  # (rows, columns, H, W, 3)
+    larger = max(1, ENLARGED // tiles.shape[3])
+    tiles = tiles.repeat(larger, axis=2).repeat(larger, axis=3)
+    tiles = np.pad(tiles, ((0, 0), (0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=255)
+    rows, columns, height, width, _ = tiles.shape
+    sheet = tiles.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, 3)
+    return sheet[:-GAP, :-GAP]
 
 
 def write_grid(grid: np.ndarray, path: Path) -> None:

@@ -144,7 +144,7 @@ class Ticks(L.Callback):
         penalties = [f"penalty_{each.name}" for each in module.regularisers]
         self.columns = ["step", *LOSSES, *penalties, *module.augmentation.figures()]
         self.columns += READINGS if self.observer else ()
-        if (self.out / STATE).exists():
+        if (self.out / STATE).exists() and module.total_steps:
             self._restore(module, load_state(self.out / STATE))
             log.info("GAN %s: goes on from step %d", self.label, module.step)
         elif self.rollbacks:
@@ -158,6 +158,8 @@ class Ticks(L.Callback):
                 with path.open(newline="") as file:
                     lines = [x for x in csv.DictReader(file) if int(x["step"]) <= module.step]
             self._write(lines, "w")
+        if not module.total_steps:  # a trunk that is specialised and not trained on
+            self._close_and_save(trainer, module, {})
         if module.step >= module.total_steps or self.stopped:  # killed after the last tick
             trainer.should_stop = True
 
@@ -175,7 +177,17 @@ class Ticks(L.Callback):
         if not trainer.strategy.reduce_boolean_decision(_sound(module, figures), all=True):
             self._roll_back(trainer, module, figures)
             return
-        figures |= module.augmentation.figures()
+        self._close_and_save(trainer, module, figures | module.augmentation.figures())
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Close the progress line."""
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+    def _close_and_save(
+        self, trainer: L.Trainer, module: GanModule, figures: dict[str, float]
+    ) -> None:
         reason = None
         if trainer.is_global_zero:
             reason = self._close(module, figures, trainer.loggers)
@@ -185,12 +197,6 @@ class Ticks(L.Callback):
         if self.stopped or module.step >= module.total_steps:
             trainer.should_stop = True
         self._save(trainer, module, figures)
-
-    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Close the progress line."""
-        if self.bar is not None:
-            self.bar.close()
-            self.bar = None
 
     def _close(
         self, module: GanModule, figures: dict[str, float], loggers: list[Logger]

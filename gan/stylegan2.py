@@ -65,6 +65,7 @@ class Generator(networks.Generator):
     """
 
     centre: torch.Tensor
+    spherical = False
 
     def __init__(
         self,
@@ -140,6 +141,14 @@ class Generator(networks.Generator):
     ) -> torch.Tensor:
         """Draw faces nearer to the centre of their class; z itself counts by direction alone."""
         return self(z, label, truncation=truncation)
+
+    def embedded(self, z: torch.Tensor, truncation: float = 1.0) -> torch.Tensor:
+        """(N, z_dim) → (N, w_dim): w, straighter than z (Karras et al. 2019, section 4.1)."""
+        return self.styles(z, truncation=truncation)[:, 0]
+
+    def decoded(self, latent: torch.Tensor) -> torch.Tensor:
+        """One style for all layers, (N, w_dim) → (N, 3, size, size), not confined to [-1, 1]."""
+        return self.synthesis(latent[:, None].expand(-1, self.layers, -1))
 
     def styles(
         self,
@@ -305,6 +314,18 @@ class Discriminator(networks.Discriminator):
             return features.squeeze(1)
         return (features * self.mapping(None, label)).sum(1) / math.sqrt(features.shape[1])
 
+    def inwards(self) -> list[nn.Module]:
+        """Return the convolution from RGB, then of each resolution the 3 × 3 ones and the skip.
+
+        As ADA's ``freezed`` counts: 10 are the three finest resolutions of a residual network.
+        """
+        return [
+            layer
+            for level in self.levels
+            for layer in (level.from_rgb, level.conv0, level.conv1, level.skip)
+            if isinstance(layer, nn.Module)
+        ]
+
     def specialised(self, label: int) -> Self:
         """Return the plain network that this one is for one label, exactly.
 
@@ -348,31 +369,6 @@ def automatic(size: int, devices: int = 1) -> dict[str, float | int]:
         "ema_kimg": batch_size * 10 / 32,
         "ema_ramp": 0.05,
     }
-
-
-def freeze(discriminator: Discriminator, layers: int) -> None:
-    """Stop the first convolutions of a discriminator from learning (FreezeD, arXiv:2002.10964).
-
-    For transfer to few faces. They are counted from the picture inwards: the 1 × 1 convolution
-    from RGB, then of each resolution the two 3 × 3 ones and the skip, as ADA's ``freezed`` counts.
-
-    Args:
-        discriminator: Changed in place.
-        layers: How many; 10 freezes the three finest resolutions of a residual network.
-
-    Raises:
-        ValueError: If there are not so many before the last resolution.
-    """
-    found = [
-        layer
-        for level in discriminator.levels
-        for layer in (level.from_rgb, level.conv0, level.conv1, level.skip)
-        if layer is not None
-    ]
-    if not 0 <= layers <= len(found):
-        raise ValueError(f"freeze is {layers}; this discriminator has {len(found)} such layers")
-    for layer in found[:layers]:
-        layer.requires_grad_(False)
 
 
 def _known(architecture: Architecture) -> Architecture:

@@ -13,7 +13,7 @@ from curation.corpus import Corpus
 from gan.augmentation import Augmentation
 from gan.checkpoint import generator_hash, load_network, save_networks, trunk_emotions
 from gan.losses import Loss
-from gan.networks import Discriminator, Generator
+from gan.networks import Discriminator, Generator, Network
 from gan.regularisers import Regulariser
 from gan.watch import Faces, Observer, Watch
 
@@ -57,6 +57,7 @@ def train(
     precision: str,
     seed: int,
     trunk: Path | None = None,
+    freeze: int = 0,
     extra: Path | None = None,
     accelerator: str = "auto",
     devices: int | str = 1,
@@ -101,7 +102,10 @@ def train(
         precision: Lightning's: ``32-true``, ``bf16-mixed``, or ``auto``: bfloat16 where the
             device computes with it, else float32.
         seed: Which random training.
-        trunk: Folder of a trunk to start from.
+        trunk: Folder of a GAN to start from: a conditional one that knows the emotion, or one
+            without classes, such as an imported checkpoint.
+        freeze: How many of the trunk's first discriminator layers stay as they are
+            (`gan.networks.Discriminator.freeze`).
         extra: Another standardised corpus, cut as the first, whose training faces join. They
             are learned from, and otherwise go nowhere.
         accelerator: Lightning's.
@@ -129,6 +133,12 @@ def train(
     if extra is not None:
         faces, added = _with_extra(faces, source, Corpus(extra), order)
     networks = _networks(generator, discriminator, order, trunk, seed)
+    if freeze and trunk is None:
+        raise ValueError(
+            f"gan.freeze is {freeze}, but layers that start from chance would stay chance; name a "
+            "trunk (gan.from_trunk), or set gan.freeze=0"
+        )
+    networks["discriminator"].freeze(freeze)
     for name, network in networks.items():
         if network.size != faces.images.shape[-1]:
             raise ValueError(
@@ -282,6 +292,7 @@ def _networks(
     trunk: Path | None,
     seed: int,
 ) -> dict[str, Any]:
+    """Build generator and discriminator, or take them from a trunk that fits the settings."""
     labels = len(emotions) if len(emotions) > 1 else 0
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -293,33 +304,42 @@ def _networks(
         return built
     (emotion,) = emotions
     known = trunk_emotions(trunk)
-    if emotion not in known:
+    if known and emotion not in known:
         raise ValueError(
             f"trunk {trunk} learned {', '.join(known)}, not {emotion!r}; "
             "train a trunk with it among emotions"
         )
-    label = known.index(emotion)
-    return {
-        name: _as_configured(
-            load_network(trunk, name).specialised(label), network, f"{name} of trunk {trunk}"
-        )
-        for name, network in built.items()
-    }
+    found = {name: load_network(trunk, name) for name in built}
+    if found["generator"].arguments["labels"]:
+        label = known.index(emotion)
+        found = {name: network.specialised(label) for name, network in found.items()}
+    for name, network in built.items():
+        _require_alike(found[name], network, f"{name} of trunk {trunk}")
+    return found
 
 
-def _as_configured(found: Any, wanted: Any, name: str) -> Any:
-    """Return a network, or raise a ValueError that says how it differs from the settings."""
+def _require_alike(found: Network, wanted: Network, name: str) -> None:
+    """Raise a ValueError that says how a network differs from the settings, if it does."""
     if type(found) is not type(wanted):
         raise ValueError(
             f"the {name} is a {type(found).__module__}.{type(found).__name__}, the settings ask "
             f"for a {type(wanted).__module__}.{type(wanted).__name__}; take the settings that the "
             "trunk was trained with (gan=...)"
         )
-    for key in sorted(found.arguments.keys() | wanted.arguments.keys()):
-        theirs, ours = found.arguments.get(key), wanted.arguments.get(key)
-        if theirs != ours:
-            raise ValueError(
-                f"the {name} has {key} {theirs}, the settings ask for {ours}; "
-                f"set gan.{name.split()[0]}.{key}={theirs}"
-            )
-    return found
+    differ = [
+        (key, _shown(found.arguments.get(key)), _shown(wanted.arguments.get(key)))
+        for key in sorted(found.arguments.keys() | wanted.arguments.keys())
+        if found.arguments.get(key) != wanted.arguments.get(key)
+    ]
+    if differ:
+        told = ", ".join(f"{key} {theirs}, not {ours}" for key, theirs, ours in differ)
+        kind = name.split()[0]
+        # the size is everybody's
+        keys = ("size" if key == "size" else f"gan.{kind}.{key}" for key, _, _ in differ)
+        way = " ".join(f"{key}={theirs}" for key, (_, theirs, _) in zip(keys, differ, strict=True))
+        raise ValueError(f"the {name} has {told} as the settings ask; set {way}")
+
+
+def _shown(value: object) -> object:
+    """Return a value as the command line takes it."""
+    return "null" if value is None else value

@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from curation.pipeline import Plan
+from curation.pipeline import Plan, in_order
 
 CONF = Path(__file__).parents[1] / "conf"
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
@@ -71,9 +71,18 @@ def accepted(function):
     return names
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
+ADDITIONS = {
+    "imported": ("+imported=folder", "imported.database.root=x"),
+    "hygiene": ("+hygiene=hold_back",),
+}
+
+
+@pytest.mark.parametrize("experiment", [*EXPERIMENTS, *ADDITIONS])
 def test_every_stage_of_an_experiment_resolves_and_instantiates(experiment):
-    cfg = composed(f"experiment={experiment}", *root_of(experiment))
+    if experiment in ADDITIONS:
+        cfg = composed("experiment=quickstart", *ADDITIONS[experiment])
+    else:
+        cfg = composed(f"experiment={experiment}", *root_of(experiment))
     seen = set()
     for task in tasks(cfg):
         if task.stage in seen:
@@ -100,9 +109,9 @@ def test_every_option_composes_and_names_what_exists(group, option):
     # a group without a default is an addition
     added = "" if group in composed() else "+"
     cfg = composed(f"{added}{group}={option}")
-    for key in OmegaConf.missing_keys(cfg[group]):
+    for key in OmegaConf.missing_keys(cfg.get(group) or {}):
         OmegaConf.update(cfg, key, "x")
-    for node in targets(cfg[group]):
+    for node in targets(cfg.get(group)):
         function = callable_of(node._target_)
         unknown = set(node) - {"_target_", "_partial_", "_convert_"} - accepted(function)
         assert not unknown, f"{group}={option} gives {node._target_} {unknown}"
@@ -153,3 +162,24 @@ def test_what_changes_only_the_time_does_not_change_a_fingerprint():
     first, faster, smaller = ([task.settings for task in tasks(plan.cfg)] for plan in plans)
     assert first == faster
     assert first != smaller
+
+
+def test_a_stage_that_is_added_runs_before_its_reader_and_others_stay_in_order():
+    plain = composed("experiment=quickstart")
+    assert in_order(plain) == list(plain.run)
+    web = ("experiment=randellini2022", *root_of("randellini2022"), "+gan/extra=folder")
+    order = in_order(composed(*web))
+    assert order.index("standardise_extra") < order.index("train_gan")
+    assert "train_trunk" not in order
+    added = [word for words in ADDITIONS.values() for word in words]
+    order = in_order(composed("experiment=quickstart", *added))
+    assert [stage for stage in order if stage in plain.run] == list(plain.run)
+    for before, after in (
+        ("ingest", "import"),
+        ("import", "standardise_imported"),
+        ("select_imported", "gather"),
+        ("gather", "publish"),
+        ("train_label_judge", "check_labels"),
+        ("check_labels", "augment"),
+    ):
+        assert order.index(before) < order.index(after)

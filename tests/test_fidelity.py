@@ -1,14 +1,17 @@
 import numpy as np
 import pytest
-import torch
 
-from curation.features import INCEPTION_FILE, ClassifierFeatures, Inception, RandomConvolutions
 from curation.fidelity import (
+    bootstrap_interval,
     compare,
     frechet_distance,
+    frechet_infinity,
+    inception_score,
     kernel_distance,
     precision_recall_density_coverage,
+    vendi_score,
 )
+from curation.fidelity.distances import moments
 
 
 def normal(seed, n, d, mean=0.0):
@@ -58,6 +61,157 @@ def test_kernel_distance_is_unbiased_for_equal_distributions():
     error = np.std(values) / np.sqrt(len(values))
     assert abs(np.mean(values)) < 3 * error
     assert min(values) < 0 < max(values)
+
+
+def test_kernel_distance_is_the_mean_over_all_pairs():
+    # Bińkowski et al. 2018, eq. 4, written out
+    real, fake = normal(1, 12, 5), normal(2, 9, 5, mean=0.5)
+
+    def k(x, y):
+        return (sum(a * b for a, b in zip(x, y, strict=True)) / 5 + 1) ** 3
+
+    def within(rows):
+        pairs = [k(x, y) for i, x in enumerate(rows) for j, y in enumerate(rows) if i != j]
+        return sum(pairs) / len(pairs)
+
+    between = [k(x, y) for x in real for y in fake]
+    expected = within(real) + within(fake) - 2 * sum(between) / len(between)
+    assert kernel_distance(real, fake) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(("n", "d"), [(900, 64), (1200, 64)])
+def test_the_extrapolated_distance_loses_the_bias(n, d):
+    # equal covariances, means apart by 1: the true distance is 1
+    pairs = [(normal([1, i], n, d), normal([2, i], n, d, mean=1 / np.sqrt(d))) for i in range(8)]
+    plain = [frechet_distance(*pair) for pair in pairs]
+    extrapolated = [frechet_infinity(*pair) for pair in pairs]
+    error = np.std(extrapolated) / np.sqrt(len(pairs) - 1)
+    assert np.mean(plain) > 2.5
+    assert abs(np.mean(extrapolated) - 1) < 3 * error
+    assert error < 0.2
+
+
+def test_too_few_rows_are_not_extrapolated():
+    with pytest.raises(ValueError, match=r"129 real and 200 generated rows of 64 .* needs 130"):
+        frechet_infinity(normal(0, 129, 64), normal(1, 200, 64))
+    frechet_infinity(normal(0, 130, 64), normal(1, 130, 64))
+
+
+def test_the_extrapolation_leaves_out_whole_subjects():
+    subjects = np.repeat(np.arange(40), 10)
+    order = np.random.default_rng(0).permutation(400)
+    real, fake = normal(0, 400, 6), normal(1, 400, 6)
+    # the same set in another order has the same people in its halves, but for their order inside
+    one = frechet_infinity(real, fake, subjects=subjects, points=2)
+    other = frechet_infinity(real[order], fake, subjects=subjects[order], points=2)
+    assert one == pytest.approx(other, rel=1e-9)
+    assert frechet_infinity(real, fake, points=2) != pytest.approx(one, rel=1e-3)
+
+
+def test_weights_are_repeated_rows():
+    rows = normal(0, 30, 50)
+    times = np.random.default_rng(1).integers(0, 4, 30)
+    mean, factor = moments(rows, times)
+    repeated = np.repeat(rows, times, axis=0)
+    np.testing.assert_allclose(mean, repeated.mean(axis=0), atol=1e-12)
+    np.testing.assert_allclose(factor.T @ factor, np.cov(repeated, rowvar=False), atol=1e-12)
+
+
+def test_the_bootstrap_is_that_of_rows_drawn_with_replacement():
+    real, fake = normal(0, 60, 80), 1.2 * normal(1, 50, 80)
+    value = frechet_distance(real, fake)
+    low, high = bootstrap_interval(real, fake, resamples=800)
+    rng = np.random.default_rng(5)
+    plain = [
+        frechet_distance(real[rng.integers(60, size=60)], fake[rng.integers(50, size=50)])
+        for _ in range(800)
+    ]
+    assert low < value < high
+    ends = np.quantile(plain, [0.025, 0.975])
+    assert high - low == pytest.approx(ends[1] - ends[0], rel=0.2)
+    assert bootstrap_interval(real, fake, resamples=50) == bootstrap_interval(
+        real, fake, resamples=50
+    )
+
+
+def test_the_bootstrap_draws_whole_subjects():
+    subjects = np.repeat(np.arange(20), 10)
+    real = normal(0, 20, 6)[subjects] + 0.01 * normal(1, 200, 6)
+    fake = normal(2, 200, 6)
+    by_subject = bootstrap_interval(real, fake, subjects=subjects, resamples=200)
+    by_picture = bootstrap_interval(real, fake, resamples=200)
+    assert np.ptp(by_subject) > 1.5 * np.ptp(by_picture)
+    with pytest.raises(ValueError, match="all real rows are of one subject"):
+        bootstrap_interval(real, fake, subjects=np.zeros(200))
+
+
+@pytest.mark.parametrize("clusters", [0, 12])
+def test_neighbour_figures_are_those_of_the_definitions(clusters):
+    real, fake = normal(1, 130, 7), normal(2, 150, 7, mean=0.3)
+    if clusters:
+        middles = 3 * normal(3, clusters, 7)
+        real = middles[np.arange(130) % clusters] + 0.01 * real
+        fake = middles[np.arange(150) % (clusters - 4)] + 0.02 * fake
+    k = 4
+
+    def distance(x, y):
+        return sum((a - b) ** 2 for a, b in zip(x, y, strict=True)) ** 0.5
+
+    def radius(rows, i):
+        return sorted(distance(rows[i], row) for j, row in enumerate(rows) if j != i)[k - 1]
+
+    radius_real = [radius(real, i) for i in range(len(real))]
+    radius_fake = [radius(fake, i) for i in range(len(fake))]
+    hits = [
+        [distance(x, y) < r for y in fake] for x, r in zip(real, radius_real, strict=True)
+    ]  # eq. 4 of Naeem et al. 2020
+    back = [[distance(x, y) < r for y, r in zip(fake, radius_fake, strict=True)] for x in real]
+    expected = {
+        "precision": np.mean([any(row[j] for row in hits) for j in range(len(fake))]),
+        "recall": np.mean([any(row) for row in back]),
+        "density": sum(map(sum, hits)) / (k * len(fake)),
+        "coverage": np.mean([any(row) for row in hits]),
+    }
+    assert precision_recall_density_coverage(real, fake, k=k) == pytest.approx(expected, rel=1e-12)
+
+
+def test_vendi_score_counts_directions():
+    # three directions, four rows each: 3 whatever their lengths
+    rows = np.repeat(np.eye(5)[:3], 4, axis=0) * np.arange(1, 13)[:, None]
+    assert vendi_score(rows) == pytest.approx(3)
+    assert vendi_score(np.eye(7)) == pytest.approx(7)
+    assert vendi_score(np.ones((9, 4))) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("n", "d"), [(20, 6), (6, 20)])
+def test_vendi_score_is_the_entropy_of_the_similarities(n, d):
+    rows = normal(0, n, d, mean=0.5)
+    similarity = [
+        [x @ y / np.sqrt((x @ x) * (y @ y)) for y in rows] for x in rows
+    ]  # definition 3.1 of Friedman & Dieng 2023
+    shares = np.linalg.eigvalsh(np.array(similarity) / n)
+    entropy = -sum(share * np.log(share) for share in shares if share > 1e-12)
+    assert vendi_score(rows) == pytest.approx(np.exp(entropy), rel=1e-9)
+
+
+def test_a_row_without_a_direction_has_no_vendi_score():
+    rows = np.abs(normal(0, 40, 5))
+    rows[3] = 0
+    with pytest.raises(ValueError, match="1 rows are 0 throughout"):
+        vendi_score(rows)
+    assert "vendi" not in compare(rows, normal(1, 40, 5))
+
+
+def test_inception_score_by_hand():
+    assert inception_score(np.eye(4)) == pytest.approx(4)  # sure, and of each class once
+    assert inception_score(np.tile(np.eye(4)[0], (9, 1))) == pytest.approx(1)
+    assert inception_score(np.full((9, 4), 0.25)) == pytest.approx(1)
+    rows = np.array([[0.9, 0.1], [0.4, 0.6]])
+    mean = [0.65, 0.35]
+    divergence = sum(p * np.log(p / q) for row in rows for p, q in zip(row, mean, strict=True)) / 2
+    assert inception_score(rows) == pytest.approx(np.exp(divergence))
+    with pytest.raises(ValueError, match="sum to 1"):
+        inception_score(np.ones((3, 2)))
 
 
 def test_neighbour_figures_by_hand():
@@ -176,114 +330,41 @@ def test_the_kernel_interval_holds_what_it_promises():
     assert inside >= 25
 
 
+def test_diversity_has_its_floor_at_the_real_set():
+    real, fake = normal(0, 120, 30), normal(1, 90, 30)
+    sure = np.eye(3)[np.arange(120) % 3]
+    figures = compare(real, fake, probabilities=(sure, np.full((90, 3), 1 / 3)))
+    assert figures["vendi"].value == pytest.approx(vendi_score(fake))
+    # equal distributions at equal counts
+    assert figures["vendi"].at_floor_n == pytest.approx(figures["vendi"].floor, rel=0.05)
+    assert figures["vendi"].n_floor == 60
+    assert figures["inception_score"].value == pytest.approx(1)
+    assert figures["inception_score"].floor == pytest.approx(3, abs=0.2)
+    collapsed = compare(real, np.tile(fake[:3], (30, 1)) + 1e-6 * fake)["vendi"]
+    assert collapsed.value < 3.1
+    assert collapsed.floor > 20
+    assert "inception_score" not in compare(real, fake)
+    with pytest.raises(ValueError, match="90 and 120 rows of probabilities"):
+        compare(real, fake, probabilities=(sure[:90], sure))
+
+
+def test_the_extrapolation_is_among_the_figures_where_the_rows_suffice():
+    real, fake = normal(0, 300, 20), normal(1, 280, 20, mean=0.5)
+    figure = compare(real, fake)["frechet_infinity"]
+    assert figure.interval[0] < 20 * 0.25 < figure.interval[1]
+    assert figure.value == pytest.approx(frechet_infinity(real, fake), abs=0.5)
+    assert figure.n_floor == 150
+    assert abs(figure.floor) < compare(real, fake)["frechet"].floor
+    assert "frechet_infinity" not in compare(real, fake[:40])
+    # enough for the value, too few for its floor in halves
+    short = compare(real[:60], fake[:60])["frechet_infinity"]
+    assert (short.floor, short.at_floor_n, short.n_floor) == (None, None, 0)
+
+
 def test_compare_is_the_same_twice_and_has_no_floor_unasked():
     real, fake = normal(0, 40, 6), normal(1, 40, 6)
     assert compare(real, fake, seed=3) == compare(real, fake, seed=3)
     assert compare(real, fake, splits=0)["frechet"].floor is None
-
-
-def pictures(n, side=32, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (n, 3, side, side), dtype=np.uint8)
-
-
-def test_random_convolutions_depend_on_the_seed_alone():
-    images = pictures(5)
-    features = RandomConvolutions(seed=1)(images)
-    assert features.shape == (5, 256)
-    assert features.dtype == np.float32
-    np.testing.assert_array_equal(features, RandomConvolutions(seed=1)(images))
-    # batches change nothing
-    np.testing.assert_allclose(
-        features, RandomConvolutions(seed=1, batch_size=2)(images), atol=1e-5
-    )
-    assert RandomConvolutions(seed=1).hash == RandomConvolutions(seed=1).hash
-    assert RandomConvolutions(seed=1).hash != RandomConvolutions(seed=2).hash
-    assert np.abs(features - RandomConvolutions(seed=2)(images)).max() > 0.01
-
-
-def test_random_convolutions_see_layout_and_blur():
-    import cv2
-
-    smooth = np.stack(
-        [
-            cv2.resize(picture.transpose(1, 2, 0), (32, 32), interpolation=cv2.INTER_CUBIC)
-            for picture in pictures(120, side=8)
-        ]
-    ).transpose(0, 3, 1, 2)
-    smooth[:, :, :16] //= 3  # dark above, as hair is
-    extract = RandomConvolutions()
-    real, alike = extract(smooth[:60]), extract(smooth[60:])
-    upside_down = extract(np.ascontiguousarray(smooth[60:, :, ::-1]))
-    blurred = extract(
-        np.stack([cv2.blur(p.transpose(1, 2, 0), (5, 5)) for p in smooth[60:]]).transpose(
-            0, 3, 1, 2
-        )
-    )
-    near = kernel_distance(real, alike)
-    assert kernel_distance(real, upside_down) > 20 * abs(near)
-    assert kernel_distance(real, blurred) > 3 * abs(near)
-
-
-def test_pictures_too_small_or_of_another_kind_are_refused():
-    with pytest.raises(ValueError, match=r"8x8 shrink to 4 px.*\(scales\)"):
-        RandomConvolutions()(pictures(2, side=8))
-    with pytest.raises(ValueError, match="float64"):
-        RandomConvolutions()(pictures(2).astype(np.float64))
-
-
-def test_missing_inception_weights_are_one_clear_message(tmp_path):
-    for folder in (tmp_path, None):
-        extractor = Inception(folder)
-        with pytest.raises(FileNotFoundError) as error:
-            extractor(pictures(1))
-        for word in (INCEPTION_FILE, "https://", "features.folder"):
-            assert word in str(error.value)
-
-
-class _Stub(torch.nn.Module):
-    """Has the interface of the published file: `layers` gives 2,048 numbers a picture."""
-
-    def __init__(self):
-        super().__init__()
-        self.layers = torch.nn.Sequential(
-            torch.nn.AdaptiveAvgPool2d((16, 128)), torch.nn.Conv2d(3, 1, 1), torch.nn.Flatten()
-        )
-
-    def forward(self, x):
-        return self.layers(x)
-
-
-@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
-def test_inception_resizes_and_scales_as_clean_fid_does(tmp_path):
-    from cleanfid.resize import build_resizer
-
-    torch.manual_seed(0)
-    stub = _Stub()
-    torch.jit.script(stub).save(str(tmp_path / INCEPTION_FILE))
-    images = pictures(3, side=40)
-    extractor = Inception(tmp_path, batch_size=2)
-    features = extractor(images)
-    assert features.shape == (3, 2048)
-    assert len(extractor.hash) == 10
-
-    resized = build_resizer("clean")(images[2].transpose(1, 2, 0))
-    batch = torch.from_numpy(resized).permute(2, 0, 1)[None]
-    with torch.inference_mode():
-        expected = stub((batch - 128) / 128).numpy()
-    np.testing.assert_allclose(features[2:], expected, atol=1e-5)
-
-
-def test_a_classifier_serves_as_an_extractor():
-    class Classifier:
-        name, hash = "small_cnn", "abc"
-
-        def features(self, images):
-            return images.mean(axis=(2, 3), dtype=np.float64)
-
-    extractor = ClassifierFeatures(Classifier(), note="trained on the real faces")
-    assert extractor.name == "small_cnn (trained on the real faces)"
-    assert extractor(pictures(4)).dtype == np.float32
-    assert extractor.resizer == "none: the corpus' own size"
 
 
 def test_few_rows_have_figures_but_no_interval():

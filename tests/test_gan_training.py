@@ -19,14 +19,16 @@ from torch.nn import functional as F
 
 from curation.corpus import write_corpus
 from curation.features import RandomConvolutions
-from gan import loop, networks
+from gan import loop, networks, stylegan2
+from gan.ada import GROUPS, Ada
 from gan.augmentation import Augmentation
-from gan.checkpoint import load_generator, load_network
+from gan.checkpoint import load_generator, load_network, save_networks
 from gan.dcgan import Discriminator, Generator
 from gan.devices import count_devices
 from gan.grids import interpolation_grid
 from gan.losses import Hinge, LeastSquares, NonSaturating, Wasserstein, generator_gradient
 from gan.module import GanModule, adam_settings, step_chance
+from gan.path_length import PathLength
 from gan.pixels import to_network
 from gan.regularisers import R1, GradientPenalty, Regulariser, Turn, r1_penalty
 from gan.train import in_steps, train
@@ -689,6 +691,62 @@ def test_a_killed_training_goes_on_after_its_last_tick_too(
         assert (tmp_path / "gan" / name).read_bytes() == (whole / name).read_bytes(), name
 
 
+def stylegan(**changes):
+    """StyleGAN2-ADA with a state of its own in every part: p, the path length's mean, centres."""
+    narrow = {"size": 16, "channel_base": 64, "channel_max": 8}
+    return plain(
+        emotions=("angry", "happy"),
+        generator=partial(
+            stylegan2.Generator, z_dim=8, w_dim=8, mapping_layers=2, architecture="skip", **narrow
+        ),
+        discriminator=partial(stylegan2.Discriminator, mapping_layers=2, spread=2, **narrow),
+        regularisers=[R1(gamma=0.1, every=3), PathLength(every=2)],
+        augmentation=Ada(groups=GROUPS, p=0.3, kimg=0.1, every=2),
+        lazy_adam=True,
+        mirror=True,
+        steps=11,
+        watch=watching(),
+        **changes,
+    )
+
+
+@pytest.fixture(scope="module")
+def whole_stylegan(faces, tmp_path_factory):
+    out = tmp_path_factory.mktemp("gan") / "stylegan"
+    return out, trained(faces, out, stylegan())
+
+
+# between two penalties, between two changes of p, in the last tick
+@pytest.mark.parametrize("killed_at", [1, 5, 10])
+def test_a_killed_stylegan2_ada_ends_as_if_it_had_not_been(
+    faces, whole_stylegan, tmp_path, monkeypatch, killed_at
+):
+    whole, expected = whole_stylegan
+    play = GanModule._play
+
+    def game(self, draws):
+        if self.step == killed_at:
+            raise KilledError
+        play(self, draws)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GanModule, "_play", game)
+        with pytest.raises(KilledError):
+            trained(faces, tmp_path / "gan", stylegan())
+    assert trained(faces, tmp_path / "gan", stylegan()) == expected
+    for name in FILES:
+        assert (tmp_path / "gan" / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+def test_p_adapts_and_is_noted_at_every_tick(whole_stylegan):
+    found = [float(line["ada_p"]) for line in metrics(whole_stylegan[0])]
+    # two changes a tick, each by two batches of four faces over 100
+    steps = np.diff([0.3, *found]) / 0.08
+    np.testing.assert_allclose(steps, steps.round(), atol=1e-9)
+    assert set(np.abs(steps).round()) <= {0.0, 1.0, 2.0}
+    assert len(set(found)) > 1
+
+
 def test_every_figure_is_a_column(uninterrupted):
     whole, _ = uninterrupted
     lines = metrics(whole)
@@ -739,9 +797,51 @@ def trunk(faces, tmp_path_factory):
 
 def test_a_trunk_of_another_architecture_is_named(faces, trunk, tmp_path):
     wider = partial(Generator, size=16, filters=6, max_filters=12, z_dim=8)
-    message = r"generator of trunk .* has filters 4, the settings ask for 6; set gan.generator"
+    message = r"generator of trunk .* has filters 4, not 6, .*; set gan\.generator\.filters=4 "
     with pytest.raises(ValueError, match=message):
         trained(faces, tmp_path / "gan", plain(generator=wider, trunk=trunk))
+
+
+def test_all_that_differs_from_a_trunk_is_named_at_once(faces, trunk, tmp_path):
+    other = partial(Generator, size=32, filters=6, max_filters=12, z_dim=8)
+    with pytest.raises(ValueError, match=r"set gan\.generator\.filters=4 .* size=16$"):
+        trained(faces, tmp_path / "gan", plain(generator=other, trunk=trunk))
+
+
+def test_no_steps_after_a_trunk_are_the_conditional_network_itself(faces, trunk, tmp_path):
+    out = tmp_path / "gan"
+    facts = trained(faces, out, plain(trunk=trunk, steps=0, warm_steps=0, watch=watching()))
+    z = torch.randn(3, 8)
+    conditional = load_generator(trunk)(z, torch.ones(3, dtype=torch.long))  # angry, happy
+    torch.testing.assert_close(load_generator(out)(z), conditional)
+    assert [line["step"] for line in metrics(out)] == ["0"]
+    assert facts["choice"]["step"] == 0
+
+
+def test_frozen_layers_of_a_trunk_stay_as_they_are(faces, trunk, tmp_path):
+    out = tmp_path / "gan"
+    trained(faces, out, plain(trunk=trunk, freeze=1, steps=3))
+    before = load_network(trunk, "discriminator").specialised(1).state_dict()
+    after = load_network(out, "discriminator").state_dict()
+    kept = {name for name in after if torch.equal(before[name], after[name])}
+    assert kept == {"downs.0.weight", "downs.0.bias"}
+    with pytest.raises(ValueError, match=r"freeze is 3; this discriminator has 1 such"):
+        trained(faces, tmp_path / "more", plain(trunk=trunk, freeze=3))
+    with pytest.raises(ValueError, match=r"name a trunk \(gan\.from_trunk\)"):
+        trained(faces, tmp_path / "none", plain(freeze=1))
+
+
+def test_a_network_without_classes_is_a_trunk_for_any_emotion(faces, tmp_path):
+    trained(faces, tmp_path / "plain", plain(steps=1))
+    imported = tmp_path / "imported"
+    imported.mkdir()
+    networks = {
+        name: load_network(tmp_path / "plain", name) for name in ("generator", "discriminator")
+    }
+    save_networks(imported, networks, emotions=[])  # as `affectory import_stylegan` writes it
+    trained(faces, tmp_path / "angry", plain(emotions=("angry",), trunk=imported, steps=0))
+    z = torch.randn(2, 8)
+    assert torch.equal(load_generator(tmp_path / "angry")(z), networks["generator"](z))
 
 
 @pytest.mark.parametrize(

@@ -283,7 +283,8 @@ def test_no_close_pair_is_missed(monkeypatch):
     assert count == len(expected)
     cut = np.sort(distance[tuple(np.array(sorted(expected)).T)])[99]
     assert len(few.first) == 100
-    assert few.distance.max() == pytest.approx(cut, abs=1e-6)
+    # √(2 − 2r): what float32 rounds r by, 1e-7, is divided by the distance, 0.06
+    assert few.distance.max() == pytest.approx(cut, abs=1e-5)
 
 
 def test_flat_pictures_are_alike_only_if_equal():

@@ -16,7 +16,6 @@ from gan.stylegan2 import (
     Generator,
     automatic,
     channels,
-    freeze,
     resolutions,
 )
 from gan.stylegan2_layers import Conv, Linear, StyledConv, ToRgb, batch_spread, modulated_conv
@@ -529,13 +528,13 @@ def test_the_automatic_configuration():
 
 def test_frozen_layers_are_counted_from_the_picture_inwards():
     critic = judge()
-    freeze(critic, 4)
+    critic.freeze(4)
     learning = {name for name, weight in critic.named_parameters() if weight.requires_grad}
     names = {name for name, _ in critic.named_parameters()} - learning
     frozen = {name.rpartition(".")[0] for name in names}
     assert frozen == {f"levels.0.{name}" for name in ("from_rgb", "conv0", "conv1", "skip")}
     with pytest.raises(ValueError, match="has 7 such layers"):
-        freeze(critic, 8)
+        critic.freeze(8)
 
 
 def test_clamping_cuts_activations():

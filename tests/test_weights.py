@@ -256,4 +256,7 @@ def test_an_unknown_name_is_told_with_the_known_ones(cache, capsys):
     with pytest.raises(SystemExit) as stopped:
         prefetch.main(["retinaface"])
     assert stopped.value.code == 2
-    assert "no model files called retinaface; known are dnn_ssd, yunet" in capsys.readouterr().err
+    assert (
+        "no model files called retinaface; known are dnn_ssd, inception, yunet"
+        in capsys.readouterr().err
+    )

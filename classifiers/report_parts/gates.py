@@ -135,7 +135,13 @@ def _reliability(group: str, calibration: Mapping[str, Any]) -> dict[str, Any]:
         "temperature": f"{calibration['temperature']:.2f}",
         "names": list(lines),
         "chart": charts.curves(
-            lines, title=title, x="its probability, per cent", y="right, per cent"
+            [
+                charts.Curve(name, *line, number)
+                for number, (name, line) in enumerate(lines.items())
+            ],
+            title=title,
+            x="its probability, per cent",
+            y="right, per cent",
         ),
         "rows": rows,
     }

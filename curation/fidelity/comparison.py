@@ -1,9 +1,4 @@
-"""Fréchet, kernel and nearest-neighbour fidelity between two sets of image features.
-
-Everything here takes feature arrays, never pictures or models. The plain functions return bare
-numbers, for a training loop; `compare` returns each number with its counts, its interval and its
-floor, for anything that a person reads.
-"""
+"""Every figure of a generated set against a real one, with its counts, interval and floor."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,19 +6,31 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtrit
 
-# Below this count the Fréchet distance mostly measures its own bias (Chong & Forsyth 2020,
-# arXiv:1911.07023; 2,048 is also the width of the features that it was defined on).
-SMALL_SAMPLE = 2048
+from curation.fidelity.checks import checked_pair, checked_people
+from curation.fidelity.distances import (
+    SMALL_SAMPLE,
+    can_extrapolate,
+    cubic,
+    extrapolated,
+    frechet_of_moments,
+    moments,
+)
+from curation.fidelity.diversity import inception_score, vendi_of_directions
+
 # the matrix of inner products over both sets is held in memory: 800 MB at twice this many rows
 _MOST_ROWS = 5000
 _BLOCKS = 10
+_POINTS = 3  # of the line to infinitely many rows: as exact as 15, from which it differs by noise
 _RANGES = {
     "frechet": (0.0, np.inf),
+    "frechet_infinity": (-np.inf, np.inf),
     "kernel": (-np.inf, np.inf),
     "precision": (0.0, 1.0),
     "recall": (0.0, 1.0),
     "density": (0.0, np.inf),
     "coverage": (0.0, 1.0),
+    "vendi": (1.0, np.inf),
+    "inception_score": (1.0, np.inf),
 }
 
 
@@ -56,88 +63,12 @@ class Figure:
     small_sample: bool = False
 
 
-def frechet_distance(real: np.ndarray, fake: np.ndarray) -> float:
-    """Return the Fréchet distance between Gaussians fitted to two feature sets.
-
-    Heusel et al. 2017, eq. 6 (arXiv:1706.08500). With centred feature matrices X (n, d) and
-    Y (m, d) scaled by 1/√(n − 1) and 1/√(m − 1), the trace of the square root of the covariances'
-    product is the nuclear norm of X Yᵀ. That is exact for any n, also below d, where the usual
-    matrix square root meets singular covariances. Biased upwards for small n: compare only
-    values computed with equal counts.
-
-    Args:
-        real: Features of real pictures, (n, d) float.
-        fake: Features of generated pictures, (m, d) float.
-
-    Returns:
-        Distance ≥ 0 in squared feature units; 0 for identical moments.
-
-    Raises:
-        ValueError: If a set has fewer than 2 rows, a value is not finite, or the widths differ.
-    """
-    real, fake = _checked(real, fake, least=2)
-    return _frechet_of_moments(_moments(real), _moments(fake))
-
-
-def kernel_distance(real: np.ndarray, fake: np.ndarray) -> float:
-    """Return the unbiased squared kernel distance (KID) between two feature sets.
-
-    Bińkowski et al. 2018, eq. 4 (arXiv:1801.01401): squared maximum mean discrepancy under
-    k(x, y) = (xᵀy / d + 1)³, over all pairs. Its expectation does not depend on n.
-
-    Args:
-        real: Features of real pictures, (n, d) float.
-        fake: Features of generated pictures, (m, d) float.
-
-    Returns:
-        The estimate; around 0, and also below it, for equal distributions.
-
-    Raises:
-        ValueError: If a set has fewer than 2 rows, a value is not finite, or the widths differ.
-    """
-    real, fake = _checked(real, fake, least=2)
-    width = real.shape[1]
-    within = [_off_diagonal_mean(_cubic(rows @ rows.T, width)) for rows in (real, fake)]
-    return float(sum(within) - 2 * _cubic(real @ fake.T, width).mean())
-
-
-def precision_recall_density_coverage(
-    real: np.ndarray, fake: np.ndarray, k: int = 5
-) -> dict[str, float]:
-    """Return how real the samples look and how much of the real set they reach.
-
-    Precision and recall: Kynkäänniemi et al. 2019, eq. 1–2 (arXiv:1904.06991). Density and
-    coverage: Naeem et al. 2020, eq. 4 (arXiv:2002.09797). A ball around each row reaches to
-    its k-th neighbour within its own set. For two equal distributions density is about 1 and
-    coverage about 1 − 2⁻ᵏ at equal counts.
-
-    Args:
-        real: Features of real pictures, (n, d) float.
-        fake: Features of generated pictures, (m, d) float.
-        k: Which neighbour bounds a ball, below both n and m.
-
-    Returns:
-        ``precision``, ``recall``, ``coverage`` in [0, 1] and ``density`` ≥ 0.
-
-    Raises:
-        ValueError: If a set has at most `k` rows, a value is not finite, or the widths differ.
-    """
-    if k < 1:
-        raise ValueError(f"k={k}: the neighbour that bounds a ball is at least the first")
-    real, fake = _checked(real, fake, least=k + 1)
-    return _neighbour_figures(
-        _radii(_squared_distances(real, real), k),
-        _radii(_squared_distances(fake, fake), k),
-        _squared_distances(real, fake),
-        k,
-    )
-
-
 def compare(
     real: np.ndarray,
     fake: np.ndarray,
     *,
     subjects: Sequence[str] | np.ndarray | None = None,
+    probabilities: tuple[np.ndarray, np.ndarray] | None = None,
     k: int = 5,
     splits: int = 5,
     seed: int = 0,
@@ -145,35 +76,47 @@ def compare(
     """Measure a generated set against a real one, every number with interval and floor.
 
     Intervals come from a delete-a-block jackknife with up to 10 blocks a side, whole subjects to
-    a block, since pictures of one person are no independent draws. Floors are means over
-    several random cuts of the real set into two halves.
+    a block, since pictures of one person are no independent draws. (A bootstrap repeats rows, which
+    moves and widens most of these numbers: `bootstrap_interval`.) Floors are means over several
+    random cuts of the real set into two halves.
 
     Args:
         real: Features of real pictures, (n, d) float. Of more than 5,000 rows a random 5,000
             are used; the counts in the figures say so.
         fake: Features of generated pictures, (m, d) float, limited alike.
         subjects: Who is on each real picture, (n,); None counts every picture as a person.
+        probabilities: Of a classifier on the real (n, C) and generated (m, C) pictures, for
+            `inception_score`; None leaves that out.
         k: Which neighbour bounds a ball (`precision_recall_density_coverage`).
         splits: Cuts of the real set that a floor averages over; 0 for no floor.
         seed: Which random blocks and halves.
 
     Returns:
-        ``frechet``, ``kernel``, ``precision``, ``recall``, ``density``, ``coverage``.
+        ``frechet``, ``kernel``, ``precision``, ``recall``, ``density``, ``coverage``; ``vendi``
+        and, with `probabilities`, ``inception_score``, which look at the generated set only (their
+        floor at the real one); ``frechet_infinity`` where the rows suffice for it. No ``vendi``
+        if a row is 0 throughout.
 
     Raises:
         ValueError: As the plain functions do, or if there is not one subject a real row.
     """
-    real, fake = _checked(real, fake, least=k + 1)
-    people = np.arange(len(real)) if subjects is None else np.asarray(subjects)
-    if len(people) != len(real):
-        raise ValueError(f"{len(people)} subjects were given for {len(real)} real rows")
+    real, fake = checked_pair(real, fake, least=k + 1)
+    people = checked_people(subjects, len(real))
+    answers = _checked_answers(probabilities, len(real), len(fake))
     generator = np.random.default_rng([seed, len(real), len(fake)])
     if len(real) > _MOST_ROWS:
         drawn = generator.choice(len(real), _MOST_ROWS, replace=False)
         real, people = real[drawn], people[drawn]
+        answers = None if answers is None else (answers[0][drawn], answers[1])
     if len(fake) > _MOST_ROWS:
-        fake = fake[generator.choice(len(fake), _MOST_ROWS, replace=False)]
-    figures_of = _measurer(real, fake, k)
+        drawn = generator.choice(len(fake), _MOST_ROWS, replace=False)
+        fake = fake[drawn]
+        answers = None if answers is None else (answers[0], answers[1][drawn])
+    # a random order in which people stay together; of its own generator, as it came later
+    chance = np.random.default_rng([seed, len(real), len(fake), 1])
+    names, codes = np.unique(people, return_inverse=True)
+    rank = chance.permutation(len(names))[codes], chance.permutation(len(fake))
+    figures_of = _measurer(real, fake, k, np.concatenate(rank), answers)
 
     all_real, all_fake = np.arange(len(real)), len(real) + np.arange(len(fake))
     values = figures_of(all_real, all_fake)
@@ -202,62 +145,26 @@ def compare(
             value=value,
             n_real=len(real),
             n_fake=len(fake),
-            interval=_interval(value, [side[name] for side in spread if side], _RANGES[name]),
-            floor=float(np.mean([figures[name] for figures in floors])) if floors else None,
-            at_floor_n=float(np.mean([figures[name] for figures in matched])) if matched else None,
-            n_floor=size if floors else 0,
+            interval=_interval(
+                value, [side[name] for side in spread if name in side], _RANGES[name]
+            ),
+            floor=_mean(floors, name),
+            at_floor_n=_mean(matched, name),
+            n_floor=0 if _mean(floors, name) is None else size,
             small_sample=name == "frechet" and min(len(real), len(fake)) < SMALL_SAMPLE,
         )
     return found
 
 
-def _checked(real: np.ndarray, fake: np.ndarray, *, least: int) -> tuple[np.ndarray, np.ndarray]:
-    if real.ndim != 2 or fake.ndim != 2 or real.shape[1] != fake.shape[1]:
+def _checked_answers(
+    probabilities: tuple[np.ndarray, np.ndarray] | None, n: int, m: int
+) -> tuple[np.ndarray, np.ndarray] | None:
+    if probabilities is not None and (counts := tuple(map(len, probabilities))) != (n, m):
         raise ValueError(
-            f"real has features of shape {real.shape}, fake of {fake.shape}; "
-            "both must be (rows, d) from the same extractor"
+            f"{counts[0]} and {counts[1]} rows of probabilities were given for {n} real and {m} "
+            "generated rows"
         )
-    for name, rows in (("real", real), ("fake", fake)):
-        if len(rows) < least:
-            raise ValueError(f"{name} has {len(rows)} rows; this figure needs {least}")
-        if not np.isfinite(rows).all():
-            raise ValueError(f"{name} has features that are not finite; check the extractor")
-    # third powers and differences of near-equal traces lose too many digits in float32
-    return real.astype(np.float64), fake.astype(np.float64)
-
-
-def _moments(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean (d,) and a factor F of the covariance FᵀF with at most d rows."""
-    mean = rows.mean(axis=0)
-    factor = (rows - mean) / np.sqrt(len(rows) - 1)
-    if len(rows) > rows.shape[1]:
-        factor = np.asarray(np.linalg.qr(factor, mode="r"))
-    return mean, factor
-
-
-def _frechet_of_moments(
-    real: tuple[np.ndarray, np.ndarray], fake: tuple[np.ndarray, np.ndarray]
-) -> float:
-    (mean_real, factor_real), (mean_fake, factor_fake) = real, fake
-    shared = np.linalg.svd(factor_real @ factor_fake.T, compute_uv=False).sum()
-    traces = (factor_real**2).sum() + (factor_fake**2).sum()
-    distance = ((mean_real - mean_fake) ** 2).sum() + traces - 2 * shared
-    return float(max(distance, 0.0))  # rounding can leave −1e-15 for equal sets
-
-
-def _cubic(products: np.ndarray, width: int) -> np.ndarray:
-    base = products / width + 1
-    return base * base * base  # numpy's ** 3 is thirty times slower
-
-
-def _off_diagonal_mean(square: np.ndarray) -> float:
-    n = len(square)
-    return float((square.sum() - np.trace(square)) / (n * (n - 1)))
-
-
-def _squared_distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    squares = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1)
-    return squares - 2 * one @ other.T
+    return probabilities
 
 
 def _radii(within: np.ndarray, k: int) -> np.ndarray:
@@ -279,7 +186,11 @@ def _neighbour_figures(
 
 
 def _measurer(
-    real: np.ndarray, fake: np.ndarray, k: int
+    real: np.ndarray,
+    fake: np.ndarray,
+    k: int,
+    rank: np.ndarray,
+    answers: tuple[np.ndarray, np.ndarray] | None,
 ) -> Callable[[np.ndarray, np.ndarray], dict[str, float]]:
     """Return a function of two index sets over the stacked rows, real ones first.
 
@@ -290,19 +201,28 @@ def _measurer(
     squares = products.diagonal()
     # only ranks among distances matter, and float32 is sorted twice as fast
     distances = (squares[:, None] + squares - 2 * products).astype(np.float32)
-    kernel = _cubic(products, rows.shape[1])
+    kernel = cubic(products, rows.shape[1])
     kernel_diagonal = kernel.diagonal()
+    lengths = np.sqrt(squares)[:, None]
+    directions = rows / lengths if lengths.all() else None  # a row of zeros has none
+    stacked_answers = np.concatenate(answers or ([], []))
     known: dict[bytes, tuple[tuple[np.ndarray, np.ndarray], np.ndarray]] = {}
 
     def facts_of(chosen: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
         key = chosen.tobytes()
         if key in known:
             return known[key]
-        facts = _moments(rows[chosen]), _radii(distances.take(chosen, 0).take(chosen, 1), k)
+        facts = moments(rows[chosen]), _radii(distances.take(chosen, 0).take(chosen, 1), k)
         # the first two are whole sides, which recur in every deletion from the other side
         if len(known) < 2:
             known[key] = facts
         return facts
+
+    def alone_of(side: np.ndarray) -> dict[str, float]:
+        found = {} if directions is None else {"vendi": vendi_of_directions(directions[side])}
+        if answers is not None:
+            found["inception_score"] = inception_score(stacked_answers[side])
+        return found
 
     def kernel_of(one: np.ndarray, other: np.ndarray) -> float:
         # sums over blocks as products with 0/1 weights: no block of the matrix is copied
@@ -316,11 +236,16 @@ def _measurer(
     def figures_of(one: np.ndarray, other: np.ndarray) -> dict[str, float]:
         (moments_one, radii_one), (moments_other, radii_other) = facts_of(one), facts_of(other)
         between = distances.take(one, 0).take(other, 1)
-        return {
-            "frechet": _frechet_of_moments(moments_one, moments_other),
+        found = {
+            "frechet": frechet_of_moments(moments_one, moments_other),
             "kernel": kernel_of(one, other),
             **_neighbour_figures(radii_one, radii_other, between, k),
+            **alone_of(other),
         }
+        if can_extrapolate(len(one), len(other), rows.shape[1]):
+            ordered = [rows[side[np.argsort(rank[side], kind="stable")]] for side in (one, other)]
+            found["frechet_infinity"] = extrapolated(ordered[0], ordered[1], _POINTS)
+        return found
 
     return figures_of
 
@@ -358,8 +283,15 @@ def _halves(people: np.ndarray, generator: np.random.Generator) -> tuple[np.ndar
 def _deviations(left_out: list[dict[str, float]]) -> dict[str, np.ndarray]:
     if not left_out:
         return {}
-    values = {name: np.array([figures[name] for figures in left_out]) for name in left_out[0]}
+    common = set.intersection(*map(set, left_out))
+    values = {name: np.array([figures[name] for figures in left_out]) for name in common}
     return {name: value - value.mean() for name, value in values.items()}
+
+
+def _mean(several: list[dict[str, float]], name: str) -> float | None:
+    if not several or any(name not in figures for figures in several):
+        return None
+    return float(np.mean([figures[name] for figures in several]))
 
 
 def _interval(
