@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: env demo test lint clean
+.PHONY: env demo test lint browser clean
 
 env: .venv/.ready
 
@@ -23,6 +23,14 @@ lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+# the review page is tested in Chromium; where it cannot be had, these tests are skipped
+BROWSER = command -v chromium && command -v chromedriver
+browser:
+	@if ! { $(BROWSER); } >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+		apt-get install -y -qq chromium chromium-driver >/dev/null || true; fi
+	@{ $(BROWSER); } >/dev/null || echo "no chromium or no chromedriver: its tests are skipped"
 
 clean:
 	rm -rf .venv out build *.egg-info

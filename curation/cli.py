@@ -17,6 +17,7 @@ CONF = Path(__file__).resolve().parents[1] / "conf"
 # each a module with main(arguments) -> exit code
 TOOLS = {
     "inspect": "curation.inspection.command",
+    "review": "curation.review.command",
     "curves": "classifiers.curves",
     "forget": "curation.forget",
     "prefetch": "curation.prefetch",
@@ -38,6 +39,7 @@ usage: affectory <stage> [key=value ...] [-m]
   affectory run --help                       all groups and keys
 
   affectory inspect <corpus>                 a page to look at a corpus
+  affectory review <corpus>                  a page to keep and reject its faces by hand
   affectory curves <GAN folder> ...          a page that shows how GANs trained, or train
   affectory forget subject=<name>            what a person's pictures went into; retires it
   affectory prefetch                         which model files are there; fetches those named

@@ -29,6 +29,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from curation.artifact import (
     building,
+    file_hash,
     fingerprint,
     folder_hash,
     locked,
@@ -96,8 +97,10 @@ class Task:
 
     def _identity(self, source: "Task | Path") -> dict[str, str]:
         if isinstance(source, Path):
+            if source.is_file():
+                return {"path": str(source), "content": file_hash(source)}
             if not source.is_dir():
-                raise MissingStageError(f"no folder {source} to read from (stages.*.reads)")
+                raise MissingStageError(f"no file or folder {source} to read from (stages.*.reads)")
             return {"path": str(source), "content": folder_hash(source, without="")}
         if not source.done:
             raise MissingStageError(

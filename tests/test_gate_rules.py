@@ -1,5 +1,7 @@
 """The gates one by one, on planted features and scores."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -232,3 +234,27 @@ def test_memorisation_is_seen_beside_a_holdout(copied):
     else:
         assert closest["interval"][0] < 0.5 < closest["interval"][1]
         assert found["authentic"]["value"] > 0.3
+
+
+def test_a_budget_starts_with_the_faces_that_a_person_keeps():
+    agreement = [0.9, 0.8, 0.7, 0.6, 0.5]
+    facts = {"id": list("abcde"), "emotion": ["happy"] * 5, "agreement": agreement}
+    nothing = {"real_emotion": np.zeros(0), "real_space": np.zeros((0, 4))}
+    known = scored(facts, **nothing)
+    everybody = np.arange(5)
+    assert sorted(Budget(2).refuse(known, everybody)) == [2, 3, 4]
+    known = replace(known, insisted=frozenset({3}))
+    assert sorted(Budget(2).refuse(known, everybody)) == [1, 2, 4]
+    known = replace(known, insisted=frozenset({2, 3, 4}))
+    assert sorted(Budget(2).refuse(known, everybody)) == [0, 1]
+
+
+def test_a_budget_adds_to_what_a_persons_faces_cover():
+    # two clumps of real faces: the best two lie in the first, where the person's face lies too
+    real = np.concatenate([cloud(10, 0), cloud(10, 1, 50.0)])
+    made = np.array([real[0], real[0], real[0], real[15]])
+    facts = {"id": list("abcd"), "emotion": ["happy"] * 4, "agreement": [0.6, 0.9, 0.8, 0.5]}
+    evidence = {"real_emotion": np.zeros(20, int), "real_space": real, "space": made}
+    known = replace(scored(facts, **evidence), insisted=frozenset({0}))
+    assert 3 not in Budget(2).refuse(known, np.arange(4))
+    assert 0 not in Budget(2).refuse(known, np.arange(4))

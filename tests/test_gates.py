@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from curation import corpus as corpus_module
+from curation.artifact import folder_hash
 from curation.corpus import Corpus, content_id, write_corpus
 from curation.features import RandomConvolutions
 from curation.gates import (
@@ -17,6 +18,7 @@ from curation.gates import (
     select,
     wilson_interval,
 )
+from curation.review.decisions import reviewed_hash
 
 EMOTIONS = ("angry", "happy", "sad")
 PEOPLE = 30
@@ -366,3 +368,76 @@ def test_wilson_interval_by_known_values():
     assert wilson_interval(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
     assert wilson_interval(10, 10) == pytest.approx((0.7225, 1), abs=1e-4)
     assert wilson_interval(0, 0) is None
+
+
+def deciding(folder, scored, said, **changed):
+    """`selecting` with what a person says of rows, by their place."""
+    ids = Corpus(scored[0]).facts["id"]
+    decisions = {
+        ids[place]: {"verdict": verdict, "note": note} for place, (verdict, note) in said.items()
+    }
+    content = {"version": 1, "corpus": reviewed_hash(scored[0]), "reviewer": "Ada"}
+    path = folder.with_suffix(".json")
+    path.write_text(json.dumps({**content, "decisions": decisions}))
+    folder.mkdir()
+    gates = [gate for gate in {**GATES, **changed}.values() if gate is not None]
+    result = select(scored[0], folder, gates=gates, decisions=path)
+    return result, Corpus(folder).facts
+
+
+def test_a_person_overrides_the_gates_both_ways(scored, tmp_path):
+    said = {0: ("reject", "one eye"), 17: ("keep", "sad enough"), 18: ("keep", ""), 1: ("keep", "")}
+    result, facts = deciding(tmp_path / "out", scored, said)
+    before = selecting(tmp_path / "without", scored)[1]
+    assert facts["reason"][0] == "person: one eye"
+    assert facts["keep"][[0, 1, 17, 18]].tolist() == [False, True, True, True]
+    others = [place for place in range(len(MADE)) if place not in said]
+    assert facts["reason"][others].tolist() == before["reason"][others].tolist()
+    assert result["rejected"] == {"agreement": 2, "copy": 1, "person": 1, "repeat": 1}
+    assert result["person"] == {"kept": 3, "not_followed": 0, "rejected": 1}
+    gates = json.loads((tmp_path / "out" / METRICS).read_text())["gates"]
+    assert (gates["reviewer"], gates["safety"]) == ("Ada", ["copy"])
+    assert gates["costs"][0]["gate"] == "person"
+
+
+def test_a_person_cannot_keep_a_copy_even_one_first_refused_for_another_reason(scored, tmp_path):
+    copied = [made[0] for made in MADE].index(7)
+    strict = Agreement(0.96, as_named=True)
+    _, without = selecting(tmp_path / "without", scored, agreement=strict)
+    assert without["reason"][copied].startswith("agreement")
+    result, facts = deciding(tmp_path / "a", scored, {copied: ("keep", "")}, agreement=strict)
+    assert facts["reason"][copied].startswith("copy: 0.000 from training face")
+    assert result["person"] == {"kept": 1, "not_followed": 1, "rejected": 0}
+    # to turn the gate off is another matter than to overrule it
+    _, facts = deciding(
+        tmp_path / "b", scored, {copied: ("keep", "")}, agreement=strict, copies=None
+    )
+    assert facts["keep"][copied]
+
+
+def test_what_repeats_a_rejected_face_comes_in_for_it(scored, tmp_path):
+    first, second = 21, 22  # of four repeats, read as named
+    _, facts = deciding(tmp_path / "a", scored, {first: ("reject", "")})
+    assert facts["keep"][[first, second]].tolist() == [False, True]
+    _, facts = deciding(tmp_path / "b", scored, {second: ("keep", "")})
+    assert facts["keep"][[first, second]].tolist() == [True, True]
+
+
+def test_the_same_decisions_give_the_same_bytes(scored, tmp_path):
+    said = {0: ("reject", "blurred"), 17: ("keep", ""), 19: ("keep", ""), 22: ("reject", "")}
+    deciding(tmp_path / "a", scored, said)
+    deciding(tmp_path / "b", scored, dict(reversed(said.items())))
+    assert folder_hash(tmp_path / "a", without="") == folder_hash(tmp_path / "b", without="")
+    deciding(tmp_path / "c", scored, {**said, 22: ("keep", "")})
+    assert folder_hash(tmp_path / "a", without="") != folder_hash(tmp_path / "c", without="")
+
+
+def test_decisions_about_other_faces_are_refused(scored, tmp_path):
+    path = tmp_path / "decisions.json"
+    path.write_text(json.dumps({"version": 1, "corpus": "deadbeef", "decisions": {}}))
+    with pytest.raises(ValueError, match=f"deadbeef, this one is {reviewed_hash(scored[0])}"):
+        select(scored[0], tmp_path, gates=[], decisions=path)
+    content = {"version": 1, "corpus": reviewed_hash(scored[0])}
+    path.write_text(json.dumps({**content, "decisions": {"z": {"verdict": "keep"}}}))
+    with pytest.raises(ValueError, match="1 of 1 decisions are about no row"):
+        select(scored[0], tmp_path, gates=[], decisions=path)

@@ -487,6 +487,17 @@ def test_the_contract_and_the_stages_are_shown(tmp_path):
     assert "nobody knows what made this corpus" in render(standard)
 
 
+def test_a_file_that_a_stage_read_is_missed_only_when_it_is_gone(tmp_path):
+    file = tmp_path / "decisions.json"
+    file.write_text("{}")
+    folder = made(tmp_path / "selected", [row(1)])
+    inputs = {"decisions": {"path": str(file), "content": "abc"}, "other": None}
+    write_json(folder / "corpus.json", {"stage": "select", "inputs": inputs, "content": "d"})
+    assert provenance(folder).unresolved == []
+    file.unlink()
+    assert provenance(folder).unresolved == [f"decisions of select ({file})"]
+
+
 def test_an_input_that_is_gone_is_told(tmp_path):
     ingest, standard = upstream(tmp_path)
     ingest.rename(ingest.with_name("elsewhere"))

@@ -1,5 +1,6 @@
 """The command line from end to end, in processes of its own, on the smallest experiment."""
 
+import json
 import os
 import re
 import signal
@@ -13,8 +14,9 @@ import pytest
 from datasets import ClassLabel, Image, load_dataset
 from PIL import Image as Picture
 
-from curation.artifact import read_json
+from curation.artifact import file_hash, read_json
 from curation.corpus import EMOTIONS, Corpus
+from curation.review.decisions import reviewed_hash
 
 ROOT = Path(__file__).parents[1]
 PHOTOS = ROOT.parent / "shared" / "photos"
@@ -155,6 +157,28 @@ def test_a_threshold_sweep_scores_nothing_again(road):
         (gate,) = (each for each in record["config"]["gates"] if "Agreement" in each["_target_"])
         kept[gate["minimum"]] = record["facts"]["kept"]
     assert kept[0.9] <= kept[0.2] <= kept[0.0]
+
+
+def test_a_persons_decisions_are_applied_to_the_corpus_that_was_reviewed(road, tmp_path):
+    out, _ = road
+    reviewed = min(out.glob("corpora/select-*"), key=lambda path: path.stat().st_mtime)
+    first = Corpus(reviewed).facts["id"][0]
+    path = tmp_path / "decisions.json"
+    content = {"version": 1, "corpus": reviewed_hash(reviewed)}
+    path.write_text(json.dumps({**content, "decisions": {first: {"verdict": "reject"}}}))
+    words = ("select", "experiment=smoke", f"gate.decisions={path}")
+    code, printed = affectory(*words, cwd=out.parents[1])
+    assert code == 0, printed
+    selected = out.parents[1] / printed.strip().splitlines()[-1]
+    assert Corpus(selected).facts["reason"][0] == "person: rejected"
+    # what they made is reviewed as the same faces, and the record knows the file by its content
+    assert reviewed_hash(selected) == content["corpus"]
+    inputs = read_json(selected / "corpus.json")["inputs"]
+    assert inputs["decisions"] == {"path": str(path), "content": file_hash(path)}
+    path.write_text(json.dumps({**content, "corpus": "deadbeef", "decisions": {}}))
+    code, printed = affectory(*words, cwd=out.parents[1])
+    assert code == 1
+    assert f"corpus deadbeef, this one is {content['corpus']}" in printed
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ nothing.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Protocol
@@ -30,11 +30,14 @@ class Scored:
         facts: The generated faces with their scores, one line a face.
         evidence: What the real faces say, as arrays: see `curation.gates.scoring`.
         neighbours: k of the balls around real faces.
+        insisted: Places of the faces that a person keeps: of all gates, only those of safety have
+            a say in them.
     """
 
     facts: pd.DataFrame
     evidence: Mapping[str, np.ndarray]
     neighbours: int
+    insisted: Collection[int] = frozenset()
 
     def column(self, name: str) -> np.ndarray:
         """Return one column of the facts, (N,)."""
@@ -68,6 +71,11 @@ class Gate(Protocol):
         """The first word of its reasons."""
         ...
 
+    @property
+    def safety(self) -> bool:
+        """Whether what it refuses stays out, though a person would keep it."""
+        ...
+
     def refuse(self, scored: Scored, standing: np.ndarray) -> dict[int, str]:
         """Return the reasons against some faces.
 
@@ -93,6 +101,7 @@ class Agreement:
     minimum: float | None
     as_named: bool
     name: ClassVar[str] = "agreement"
+    safety: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         _require_probability("agreement", self.minimum)
@@ -123,6 +132,7 @@ class Confidence:
 
     minimum: float | None
     name: ClassVar[str] = "confidence"
+    safety: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         _require_probability("confidence", self.minimum)
@@ -149,6 +159,7 @@ class Quality:
 
     share: float | None
     name: ClassVar[str] = "quality"
+    safety: ClassVar[bool] = False
 
     def refuse(self, scored: Scored, standing: np.ndarray) -> dict[int, str]:
         """See `Gate`."""
@@ -177,6 +188,7 @@ class Realism:
 
     share: float | None
     name: ClassVar[str] = "realism"
+    safety: ClassVar[bool] = False
 
     def refuse(self, scored: Scored, standing: np.ndarray) -> dict[int, str]:
         """See `Gate`."""
@@ -205,6 +217,7 @@ class Copies:
 
     share: float | None
     name: ClassVar[str] = "copy"
+    safety: ClassVar[bool] = True
 
     def refuse(self, scored: Scored, standing: np.ndarray) -> dict[int, str]:
         """See `Gate`."""
@@ -225,6 +238,7 @@ class Identity:
 
     share: float | None
     name: ClassVar[str] = "identity"
+    safety: ClassVar[bool] = True
 
     def refuse(self, scored: Scored, standing: np.ndarray) -> dict[int, str]:
         """See `Gate`."""
@@ -243,6 +257,7 @@ class Repeats:
 
     share: float | None
     name: ClassVar[str] = "repeat"
+    safety: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.share is not None and not 0 <= self.share <= PAIRS_SHARE:
@@ -263,6 +278,8 @@ class Repeats:
         pairs = (scored.evidence[f"pair_{name}"] for name in ("first", "second", "distance"))
         # sorted by the later face: whether an earlier one is kept is settled when it is asked
         for first, second, distance in zip(*pairs, strict=True):
+            if second in scored.insisted:
+                continue
             if distance < limit and kept[first] and kept[second]:
                 kept[second] = False
                 reasons[int(second)] = f"{self.name}: of generated face {ids[first]}"
@@ -276,7 +293,8 @@ class Budget:
     A gate that keeps the best alone turns 150 faces into 150 of the safest one. Here the face
     that lies in most balls of real faces not yet covered comes first (of equals the better one;
     Nemhauser et al. 1978: at least 63 % of the best possible coverage); when no face adds a ball,
-    the best of the others follow. What a budget keeps, a larger one keeps too.
+    the best of the others follow. What a budget keeps, a larger one keeps too. Faces that a person
+    keeps come first of all.
 
     Attributes:
         per_emotion: Faces to keep of each emotion.
@@ -286,6 +304,7 @@ class Budget:
     per_emotion: int | None
     score: str = "agreement"
     name: ClassVar[str] = "budget"
+    safety: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.per_emotion is not None and self.per_emotion < 1:
@@ -299,14 +318,15 @@ class Budget:
         values, named = scored.column(self.score), scored.column("emotion")
         for emotion in dict.fromkeys(named[standing]):
             own = standing[named[standing] == emotion]
-            best = own[np.argsort(-values[own], kind="stable")]
+            chosen = np.isin(own, list(scored.insisted))
+            best = own[np.lexsort((-values[own], ~chosen))]
             if emotion in scored.manifolds:
                 places, manifold = scored.manifolds[emotion]
                 inside = manifold.inside[:, np.searchsorted(places, best)]
-                order = best[_covering(inside, self.per_emotion)]
+                order = best[_covering(inside, self.per_emotion, chosen.sum())]
             else:
                 order = best
-            for place in np.sort(order[self.per_emotion :]):
+            for place in np.sort(order[max(self.per_emotion, chosen.sum()) :]):
                 reasons[int(place)] = (
                     f"{self.name}: not among the {self.per_emotion} of {emotion}, "
                     f"{self.score} {values[place]:.2f}"
@@ -314,14 +334,19 @@ class Budget:
         return reasons
 
 
-def _covering(inside: np.ndarray, most: int) -> np.ndarray:
+def _covering(inside: np.ndarray, most: int, given: int = 0) -> np.ndarray:
     """Order faces: while it adds to the real balls (M, N) covered the largest gain, then as given.
+
+    Args:
+        inside: Which face lies in which ball.
+        most: Faces to choose for what they add.
+        given: So many come first in any case.
 
     Returns:
         All N places.
     """
-    open_balls = inside.copy()
-    chosen: list[int] = []
+    open_balls = inside & ~inside[:, :given].any(axis=1, keepdims=True)
+    chosen = list(range(given))
     while len(chosen) < min(most, inside.shape[1]):
         gains = open_balls.sum(axis=0)
         place = int(gains.argmax())  # the first, and so the better, of equals

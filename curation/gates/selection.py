@@ -1,7 +1,7 @@
 """Stage `select`: keep what passes the gates. Cheap, for it only compares stored scores."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,15 @@ from curation.corpus import Corpus, copy_corpus
 from curation.gates.manifold import FIGURES
 from curation.gates.rules import Gate, Scored, tally
 from curation.gates.scoring import EVIDENCE, METRICS
+from curation.review.decisions import PERSON, Decisions, read, reviewed_hash
 
 _log = logging.getLogger(__name__)
 _NEEDED = ("predicted", "agreement", "nearest_distance")
 
 
-def select(scored: Path, out: Path, *, gates: Sequence[Gate]) -> dict[str, Any]:
+def select(
+    scored: Path, out: Path, *, gates: Sequence[Gate], decisions: Path | None = None
+) -> dict[str, Any]:
     """Set ``keep`` and ``reason`` from stored scores; rejected rows stay, with all their scores.
 
     The gates judge one after the other, each what those before it let pass; the first that
@@ -28,16 +31,23 @@ def select(scored: Path, out: Path, *, gates: Sequence[Gate]) -> dict[str, Any]:
     density and coverage of the set, is in ``metrics.json`` under ``gates``, beside what `score`
     wrote there.
 
+    A person's word comes before the gates: what they reject is out, and what they keep is asked
+    of the safety gates alone (`Gate.safety`), whatever the others say.
+
     Args:
         scored: A corpus that `score` wrote, with ``metrics.json`` and ``evidence.safetensors``.
         out: An existing empty folder.
         gates: In order.
+        decisions: What a person decided on a page of ``affectory review``
+            (`curation.review.decisions`).
 
     Returns:
-        Per emotion and overall: how many were made, kept, and rejected by each gate.
+        Per emotion and overall: how many were made, kept, and rejected by each gate; with
+        decisions, under ``person``, how many faces these keep, how many of those keeps a safety
+        gate did not follow, and how many they reject.
 
     Raises:
-        ValueError: If a row lacks its scores.
+        ValueError: If a row lacks its scores, or the decisions are about other faces.
         FileNotFoundError: If a file of `score` is missing.
     """
     corpus = Corpus(scored)
@@ -49,18 +59,32 @@ def select(scored: Path, out: Path, *, gates: Sequence[Gate]) -> dict[str, Any]:
         if not (scored / name).is_file():
             raise FileNotFoundError(f"{scored / name} is missing; run score first")
     metrics = read_json(scored / METRICS)
-    known = Scored(facts, load_file(scored / EVIDENCE), int(metrics["neighbours"]))
+    said = read(decisions, reviewed_hash(scored)) if decisions else Decisions()
+    ids = facts["id"].tolist()
+    insisted = said.places(ids, "keep")
+    known = Scored(
+        facts, load_file(scored / EVIDENCE), int(metrics["neighbours"]), frozenset(insisted)
+    )
 
     reasons: list[str | None] = [None] * len(facts)
     standing = np.arange(len(facts))
     costs: list[dict[str, Any]] = []
-    for gate in gates:
-        refused = gate.refuse(known, standing)
+
+    def take(name: str, refused: Mapping[int, str]) -> None:
+        nonlocal standing, costs
         for place, reason in refused.items():
             reasons[place] = reason
         left = np.setdiff1d(standing, list(refused))
-        costs += _costs(gate.name, known, standing, left)
+        costs += _costs(name, known, standing, left)
         standing = left
+
+    turned_down = said.places(ids, "reject")
+    take(PERSON, {place: decision.reason for place, decision in turned_down.items()})
+    for gate in gates:
+        refused = gate.refuse(known, standing)
+        if not gate.safety:
+            refused = {place: why for place, why in refused.items() if place not in insisted}
+        take(gate.name, refused)
     keep = [reason is None for reason in reasons]
     copy_corpus(corpus, out, {"keep": keep, "reason": reasons})
 
@@ -73,13 +97,31 @@ def select(scored: Path, out: Path, *, gates: Sequence[Gate]) -> dict[str, Any]:
             if emotion in named
         },
     }
+    if decisions:
+        unheeded = sum(reasons[place] is not None for place in insisted)
+        result["person"] = {
+            "kept": len(insisted),
+            "not_followed": unheeded,
+            "rejected": len(turned_down),
+        }
+        if unheeded:
+            _log.warning(
+                "select: %d of %d faces that a person keeps stay out, refused by a safety gate",
+                unheeded,
+                len(insisted),
+            )
     settings = {
         gate.name: asdict(gate) if is_dataclass(gate) and not isinstance(gate, type) else {}
         for gate in gates
     }
-    write_json(
-        out / METRICS, {**metrics, "gates": {"settings": settings, **result, "costs": costs}}
-    )
+    gated = {
+        "settings": settings,
+        "safety": [gate.name for gate in gates if gate.safety],
+        "reviewer": said.reviewer or None,
+        **result,
+        "costs": costs,
+    }
+    write_json(out / METRICS, {**metrics, "gates": gated})
     for emotion, counts in result["emotions"].items():
         if not counts["kept"]:
             _log.warning("select: no face of %s passed, of %d made", emotion, counts["made"])

@@ -58,7 +58,8 @@ def main(arguments: Sequence[str]) -> int:
     given = parser.parse_args(arguments)
     try:
         corpora = find_corpora(given.corpus, given.stage)
-        targets = [_target(corpus, given.to, several=len(corpora) > 1) for corpus in corpora]
+        several = len(corpora) > 1
+        targets = [target(corpus, given.to, page="inspect", several=several) for corpus in corpora]
         # it takes a while to import, and a wrong name is told at once
         from curation.detect import Detector, YuNet
         from curation.inspection.page import render
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str]) -> int:
             # the type checker takes no cached property for a property
             again = cast("Detector", YuNet(model=given.yunet or None))
             _ = again.settings  # a missing file is told before the work
-        for corpus, target in zip(corpora, targets, strict=True):
+        for corpus, path in zip(corpora, targets, strict=True):
             page = render(
                 corpus,
                 columns=given.columns,
@@ -77,11 +78,7 @@ def main(arguments: Sequence[str]) -> int:
                 threads=given.threads,
                 again=again,
             )
-            target.parent.mkdir(parents=True, exist_ok=True)
-            partial = target.with_name(f".{target.name}.partial")
-            partial.write_text(page, encoding="utf-8")
-            partial.replace(target)
-            print(target.absolute())  # noqa: T201  the command's result
+            write_page(path, page)
     except (ValueError, OSError) as error:
         print(f"affectory inspect: {error}", file=sys.stderr)  # noqa: T201
         return 2
@@ -125,19 +122,39 @@ def _shards(folder: Path) -> bool:
     return any(folder.glob("shard-*.parquet"))
 
 
-def _target(corpus: Path, to: Path | None, *, several: bool) -> Path:
+def target(corpus: Path, to: Path | None, *, page: str, several: bool) -> Path:
+    """Return where the page of a corpus goes: beside the experiment's other results, or `to`.
+
+    Args:
+        corpus: Its folder.
+        to: An .html file, or a folder; None for the experiment's own.
+        page: First word of the file's name.
+        several: Whether pages of other corpora are written too.
+
+    Raises:
+        ValueError: If one file is to hold several pages, or it would lie in a finished folder.
+    """
     corpus = corpus.resolve()
-    page = f"inspect-{corpus.name}.html"
+    name = f"{page}-{corpus.name}.html"
     if to is None:
         experiment = corpus.parent.parent if corpus.parent.name == "corpora" else corpus.parent
-        return experiment / page
-    target = to if to.suffix == ".html" else to / page
+        return experiment / name
+    path = to if to.suffix == ".html" else to / name
     if several and to.suffix == ".html":
         raise ValueError(f"--to {to} is one file, but there are several corpora; name a folder")
-    for parent in target.resolve().parents:
+    for parent in path.resolve().parents:
         if parent.is_dir() and (_shards(parent) or read_record(parent)):
             raise ValueError(
                 f"--to {to} lies in the finished folder {parent}, whose content is hashed; "
                 "write elsewhere"
             )
-    return target
+    return path
+
+
+def write_page(path: Path, page: str) -> None:
+    """Write a page whole or not at all, and say where it is."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(page, encoding="utf-8")
+    partial.replace(path)
+    print(path.absolute())  # noqa: T201  the command's result

@@ -44,10 +44,15 @@ class Strip:
     among: int
 
 
-def thumbnail(image: np.ndarray) -> tuple[str, int, int]:
-    """Return an (H, W, 3) uint8 RGB picture as a WebP data URI, with its width and height."""
+def thumbnail(image: np.ndarray, longest: int = LONGEST) -> tuple[str, int, int]:
+    """Return an (H, W, 3) uint8 RGB picture as a WebP data URI, with its width and height.
+
+    Args:
+        image: The picture.
+        longest: Its longer side is brought down to so many pixels.
+    """
     height, width = image.shape[:2]
-    if (scale := LONGEST / max(height, width)) < 1:
+    if (scale := longest / max(height, width)) < 1:
         size = max(1, round(width * scale)), max(1, round(height * scale))
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     done, data = cv2.imencode(

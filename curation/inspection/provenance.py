@@ -70,7 +70,9 @@ def provenance(corpus: Path) -> Provenance:
             for record in records
             for key, entries in record.inputs.items()
             for entry in entries
+            # a single file is no stage's result and has no record
             if str(entry.get("content")) not in contents
+            and not Path(str(entry.get("path"))).is_file()
         }
     )
     return Provenance(

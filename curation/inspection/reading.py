@@ -1,4 +1,4 @@
-"""A corpus as the inspection page reads it: facts at once, pictures as they pass by.
+"""A corpus as the pages read it: facts at once, pictures as they pass by.
 
 Older corpora lack columns that today's schema has; here they read as null, since looking at old
 data must not need new data.
@@ -26,8 +26,8 @@ from curation.progress import track
 
 _SIDE = 64  # pictures are measured at this size, as `curation.duplicates` compares them
 _BATCH = 256
-# what no part of the page asks for
-_UNREAD = {"image", "session", "seed", "truncation", "confidence"}
+# what no page asks for
+_UNREAD = {"image", "session", "seed", "truncation"}
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Survey:
 
 
 class Reader:
-    """Reads a corpus for the page.
+    """Reads a corpus for a page.
 
     Args:
         path: Folder of a corpus, of this version or an older one.

@@ -1,0 +1,1 @@
+"""Review of a corpus by a person."""
