@@ -14,7 +14,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from classifiers.report_parts import evidence, pictures
 from classifiers.report_parts.benchmark import benchmark_section, points
 from classifiers.report_parts.fidelity import fidelity_section, read_metrics
+from classifiers.report_parts.training import (
+    Training,
+    collapse_warning,
+    read_training,
+    training_section,
+)
 from curation.corpus import Corpus
+from curation.lineage import Record
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +35,7 @@ SECTIONS = {
     "agreement": "Agreement before the gate",
     "fidelity": "Distance from the real faces",
     "benchmark": "Benchmark",
-    "training": "GAN training",
+    "training": "How the GANs trained",
     "time": "Time",
     "provenance": "Provenance",
     "caveats": "Caveats",
@@ -109,10 +116,11 @@ def report(
     bench = benchmark_section(benches, emotions)
     records = evidence.upstream(corpora, selected, _listed(scored), judges, networks, benches)
     timings = evidence.timings(records)
+    trainings = _trainings(networks, records)
     people = _people(corpora)
-    warnings = _warnings(gates, agreement, fidelity, bench)
+    warnings = _warnings(gates, agreement, fidelity, bench, trainings)
     page = (
-        _environment()
+        environment()
         .get_template("page.html.jinja")
         .render(
             title=title,
@@ -125,7 +133,7 @@ def report(
             agreement=agreement,
             fidelity=fidelity,
             benchmark=bench,
-            training=evidence.training(networks, records),
+            training=training_section(trainings),
             timings=timings,
             provenance=evidence.provenance(records, faces),
             command=command or evidence.command_line(),
@@ -152,16 +160,26 @@ def _listed(folders: Folders) -> list[Path]:
     return [path for entry in inner for path in _listed(entry)]
 
 
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """Return the page's templates, to be rendered from plain figures."""
+    found = Environment(
         loader=FileSystemLoader(PARTS),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["points"] = points
-    return environment
+    found.filters["points"] = points
+    return found
+
+
+def _trainings(networks: Sequence[Path], records: Sequence[Record]) -> list[Training]:
+    """Read the GANs, before them the trunks that they started from."""
+    names = dict(
+        zip([record.folder for record in records], evidence.names_of(records), strict=True)
+    )
+    trunks = [record.folder for record in records if record.stage == "train_trunk"]
+    return [read_training(path, names.get(path.resolve())) for path in [*trunks, *networks]]
 
 
 def _people(folders: Sequence[Path]) -> dict[str, Any]:
@@ -214,8 +232,11 @@ def _warnings(
     agreement: Mapping[str, Any],
     fidelity: Sequence[Mapping[str, Any]],
     bench: Mapping[str, Any] | None,
+    trainings: Sequence[Training],
 ) -> list[str]:
     found = []
+    if collapsed := collapse_warning(trainings):
+        found.append(collapsed)
     if empty := [row["emotion"] for row in gates["rows"][:-1] if row["made"] and not row["kept"]]:
         found.append(f"No synthetic face of {', '.join(empty)} passed the gates.")
     easy = [

@@ -17,6 +17,7 @@ CONF = Path(__file__).resolve().parents[1] / "conf"
 # each a module with main(arguments) -> exit code
 TOOLS = {
     "inspect": "curation.inspection.command",
+    "curves": "classifiers.curves",
     "forget": "curation.forget",
     "prefetch": "curation.prefetch",
     "import_stylegan": "gan.import_stylegan",
@@ -32,6 +33,7 @@ usage: affectory <stage> [key=value ...] [-m]
   affectory run --help                       all groups and keys
 
   affectory inspect <corpus>                 a page to look at a corpus
+  affectory curves <GAN folder> ...          a page that shows how GANs trained, or train
   affectory forget subject=<name>            what a person's pictures went into; retires it
   affectory prefetch                         which model files are there; fetches those named
   affectory import_stylegan <file.pkl> ...   a public StyleGAN2 checkpoint, read without running it

@@ -13,6 +13,7 @@ from classifiers.report import SECTIONS, report
 from classifiers.report_parts import charts, evidence, pictures
 from classifiers.report_parts.benchmark import points
 from classifiers.report_parts.charts import _ticks
+from classifiers.report_parts.training import FRAMES
 from classifiers.summary import summarise
 from curation.corpus import EMOTIONS, content_id, write_corpus
 from curation.lineage import lineage, read_record
@@ -170,16 +171,12 @@ def write_record(folder, name, stage, inputs, **more):
 
 def write_gan(folder, emotion):
     (folder / "samples").mkdir(parents=True)
-    sheet = np.hstack([face(emotion, person) for person in range(8)])
+    sheet = np.vstack([np.hstack([face(emotion, person) for person in range(10)])] * 3)
     for step in range(0, 600, 100):
         cv2.imwrite(str(folder / "samples" / f"step-{step:06d}.png"), sheet[..., ::-1])
     steps = np.arange(0, 2000, 10)
-    table = {
-        "step": steps,
-        "loss_codes": 2 + np.sin(steps / 300),
-        "loss_real": np.exp(-steps / 900),
-    }
-    pd.DataFrame({**table, "augment_p": steps / 4000}).to_csv(folder / "metrics.csv", index=False)
+    losses = {"loss_discriminator": np.exp(-steps / 900), "loss_generator": 1 + steps / 900}
+    pd.DataFrame({"step": steps, **losses}).to_csv(folder / "metrics.csv", index=False)
 
 
 def experiment(root, gains):
@@ -304,14 +301,14 @@ def test_every_section_is_there_in_order_and_linked(made):
 def test_pictures_have_words_and_are_readable(made):
     page = parsed(made[0])
     assert all(image["alt"] for image in page.images)
-    assert all(svg["aria-label"] for svg in page.svgs)
+    assert all(svg.get("aria-label") or svg.get("aria-hidden") for svg in page.svgs)
     # 5 emotions: 8 real, 8 copies, 8 kept and 8 rejected, but no kept face of sad and
-    # fewer refused ones elsewhere; then 3 training sheets
+    # fewer refused ones elsewhere; then a film of the GAN's training
     first = page.images[0]["src"].split(",", 1)[1]
     shown = cv2.imdecode(np.frombuffer(base64.b64decode(first), np.uint8), cv2.IMREAD_COLOR)
     assert shown.shape == (SIDE, SIDE, 3)
     assert page.images[0]["width"] == str(2 * SIDE)
-    assert len([image for image in page.images if image.get("class") == "sheet"]) == 3
+    assert len([image for image in page.images if image.get("class") == "film"]) == FRAMES
 
 
 def test_text_from_outside_is_escaped(made):
@@ -471,16 +468,29 @@ def test_same_input_gives_the_same_page(made, tmp_path):
     assert page == made[0]
 
 
-def test_training_shows_curves_and_sheets_over_time(made):
-    records = lineage([made[2]["selected"]])
-    (gan,) = evidence.training([made[2]["angry"]], records)
-    assert gan["name"] == "angry"
-    assert [figure["names"] for figure in gan["charts"]] == [
-        ["loss_codes", "loss_real"], ["augment_p"],
-    ]  # fmt: skip
-    assert [sheet["name"] for sheet in gan["sheets"]] == [
-        "step 0", "step 200", "step 500",
-    ]  # fmt: skip
+def test_gans_and_the_trunk_that_they_started_from_have_their_curves(made, tmp_path):
+    _, _, folders = made
+    trunk, started = tmp_path / "trunk", tmp_path / "angry"
+    for folder in (trunk, started):
+        write_gan(folder, "angry")
+    write_record(trunk, "gan.json", "train_trunk", {})
+    write_record(started, "gan.json", "train_gan", {"trunk": trunk}, emotion="angry")
+    page, _ = write_report(folders, tmp_path / "page", gans={"angry": started})
+    section = page[page.index('<section id="training">') : page.index('<section id="time">')]
+    assert re.findall("<h3>(.*?)</h3>", section) == ["trunk", "angry"]
+    # without a trunk (gan.from_trunk=null) there is the GAN alone
+    section = made[0][made[0].index('<section id="training">') : made[0].index('id="time"')]
+    assert re.findall("<h3>(.*?)</h3>", section) == ["angry"]
+    assert section.count('<svg class="chart"') == 1
+
+
+def test_a_collapse_is_among_the_warnings(made, tmp_path):
+    folder = tmp_path / "angry"
+    write_gan(folder, "angry")
+    choice = {"rule": "last step", "step": 500, "collapsed_at": [200]}
+    write_record(folder, "gan.json", "train_gan", {}, emotion="angry", facts={"choice": choice})
+    _, facts = write_report(made[2], tmp_path / "page", gans=folder)
+    assert "Samples of the GAN of angry collapsed on the way." in facts["warnings"]
 
 
 def test_ticks_are_round_and_enclose():

@@ -58,6 +58,15 @@ def test_the_last_lines_are_the_paths_of_report_and_published_folder(road):
     assert (out / "results.parquet").exists()
 
 
+def test_the_report_shows_how_the_trunk_and_each_gan_trained(road):
+    out, _ = road
+    page = (out / "report.html").read_text()
+    section = page[page.index('<section id="training">') : page.index('<section id="time">')]
+    assert re.findall("<h3>(.*?)</h3>", section) == ["trunk", *EMOTIONS[:7]]
+    assert "trunk: kernel distance over training" in section
+    assert section.count('class="film"') == (3 + 1) + 7 * (1 + 1)
+
+
 def test_a_second_run_skips_every_stage_and_keeps_every_byte(road):
     out, _ = road
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.parquet")}

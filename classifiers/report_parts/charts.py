@@ -5,7 +5,7 @@ a dark page. Every drawing names itself for a screen reader, and every text is e
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +13,9 @@ from markupsafe import Markup, escape
 
 DASH = "\N{EN DASH}"  # stands where there is no figure
 TEXT = 12  # px, the height of all text in a drawing
+LOG_FROM = 30  # between the largest and the smallest value
+MOST_POINTS = 300  # of a line: more than a pixel each would not be seen
+FEW_POINTS = 24  # so few show each as a dot, since lines hide how rarely something was measured
 
 
 class Point(NamedTuple):
@@ -118,50 +121,229 @@ def intervals(
     return _svg(left + width + 24, bottom + 40, title, parts)
 
 
+class Curve(NamedTuple):
+    """A line of `curves`.
+
+    Attributes:
+        name: What it is, in words.
+        x: Ascending.
+        y: As many; gaps (nan) are skipped.
+        series: Colour and dashes.
+        low: Lower bounds of a band around it, as many, or none at all; nan where there is none.
+        high: Upper bounds.
+    """
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    series: int = 0
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
+
+
+class Level(NamedTuple):
+    """A height to hold lines against, such as a floor; nan draws nothing."""
+
+    name: str
+    value: float
+    series: int | None = None  # whose it is, where there are several
+
+
+class Moment(NamedTuple):
+    """A place on the horizontal axis: what was kept there, or what went wrong."""
+
+    name: str
+    x: float
+    bad: bool = False
+    series: int | None = None  # on whose line it lies, where there are several
+
+
 def curves(
-    series: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, title: str, x: str, y: str
+    lines: Sequence[Curve],
+    *,
+    title: str,
+    x: str,
+    y: str,
+    levels: Sequence[Level] = (),
+    moments: Sequence[Moment] = (),
+    x_end: float | None = None,
+    bounds: tuple[float, float] | None = None,
+    log: bool = False,
 ) -> Markup:
-    """Draw lines over one axis.
+    """Draw lines over one axis that starts at zero, small enough for three side by side.
 
     Args:
-        series: Name → x values and y values; gaps (nan) are skipped.
-        title: What is shown, for a screen reader.
+        lines: What to draw; a long one is thinned, its extremes stay.
+        title: What is shown, for a screen reader, which also gets the figures in a sentence.
         x: What the horizontal axis counts.
         y: What the vertical axis measures.
+        levels: Horizontal lines with their names.
+        moments: Vertical lines with their names; bad ones are short and red.
+        x_end: Where the horizontal axis ends; the last point where absent.
+        bounds: What the vertical axis shows at least.
+        log: Whether the vertical axis is logarithmic where all that it shows is above zero and
+            spans more than a decade and a half.
+
+    Returns:
+        The drawing, empty if no line has a point.
     """
-    left, top, width, height = 58, 26, 360, 170
-    points = {
-        name: [(a, b) for a, b in zip(*both, strict=True) if math.isfinite(a) and math.isfinite(b)]
-        for name, both in series.items()
-    }
-    every = [point for line in points.values() for point in line]
-    if not every:
+    left, top, width, height = 50, 34, 232, 120
+    drawn = [(line, points) for line in lines if len((points := _finite(line))[0])]
+    if not drawn:
         return Markup("")
-    x_low, x_high = min(a for a, _ in every), max(a for a, _ in every)
-    ticks = _ticks(*_padded([b for _, b in every]))
+    levels = [level for level in levels if math.isfinite(level.value)]
+    values = np.concatenate([points[1] for _, points in drawn])
+    shown = [*values, *(level.value for level in levels)]
+    log = log and min(shown) > 0 and max(shown) / min(shown) > LOG_FROM
+    # a band may leave a logarithmic picture, which has no room for bounds at or below zero
+    edges = [points[row] for _, points in drawn for row in (2, 3)]
+    inside = [value for edge in edges for value in edge[np.isfinite(edge)] if value > 0 or not log]
+    scale = _log_scale(shown) if log else _linear_scale([*shown, *inside, *(bounds or ())], bounds)
+    last = x_end or max(points[0].max() for _, points in drawn) or 1.0
 
     def at_x(value: float) -> float:
-        return left + (value - x_low) / ((x_high - x_low) or 1) * width
+        return left + value / last * width
 
     def at_y(value: float) -> float:
-        return top + height - (value - ticks[0]) / ((ticks[-1] - ticks[0]) or 1) * height
+        return top + (1 - min(max(scale.share(value), 0.0), 1.0)) * height
 
-    x_ticks = [tick for tick in _ticks(x_low, x_high, 5) if x_low <= tick <= x_high] or [x_low]
-    parts = [_line(left, at_y(tick), left + width, at_y(tick), css="grid") for tick in ticks]
-    parts += [_text(left - 6, at_y(tick) + 4, _number(tick), anchor="end") for tick in ticks]
-    parts += [_text(at_x(t), top + height + 18, _number(t), anchor="middle") for t in x_ticks]
-    parts.append(_text(left + width / 2, top + height + 36, x, anchor="middle", css="dim"))
-    parts.append(_text(left - 44, 12, y, css="dim"))
-    for index, (name, line) in enumerate(points.items()):
-        if len(line) == 1:
-            parts.append(_marker(at_x(line[0][0]), at_y(line[0][1]), index % 8))
-        path = " ".join(f"{at_x(a):.1f},{at_y(b):.1f}" for a, b in _thinned(line))
-        parts.append(
-            Markup('<polyline class="curve s{}" points="{}"><title>{}</title></polyline>').format(
-                index % 8, path, name
+    x_ticks = [tick for tick in _ticks(0, last, 4) if tick <= last]
+    parts = [_line(left, at_y(tick), left + width, at_y(tick), css="grid") for tick in scale.ticks]
+    parts += [_text(left - 6, at_y(tick) + 4, _number(tick), anchor="end") for tick in scale.ticks]
+    parts += [_text(at_x(t), top + height + 16, _number(t), anchor="middle") for t in x_ticks]
+    parts.append(_text(left + width / 2, top + height + 32, x, anchor="middle", css="dim"))
+    parts.append(_text(2, 12, f"{y} (log scale)" if log else y, css="dim"))
+    for line, points in drawn:
+        parts += _drawn(line, _summed_up(points), at_x, at_y)
+    for level in levels:
+        css = "level" if level.series is None else f"level s{level.series % 8}"
+        height_of = at_y(level.value)
+        parts.append(_line(left, height_of, left + width, height_of, css=css))
+        if level.series is None:
+            frame = (left, left + width, top, top + height)
+            parts.append(_beside(level.name, height_of, frame, drawn, at_x, at_y))
+    for moment in moments:
+        parts.append(_moment(moment, drawn, at_x, at_y, (left, left + width, top, top + height)))
+    return _svg(
+        left + width + 22, top + height + 40, title, parts, words=_in_words(drawn, levels, moments)
+    )
+
+
+def key(series: int) -> Markup:
+    """Return the sample of a line for a legend: colour and dashes as in `curves`."""
+    return Markup('<svg class="sample" aria-hidden="true" width="26" height="10">{}</svg>').format(
+        _line(1, 5, 25, 5, css=f"curve s{series % 8}")
+    )
+
+
+def _finite(line: Curve) -> np.ndarray:
+    """Return (4, n): x, y, low, high of the points that a curve has."""
+    nothing = [math.nan] * len(line.x)
+    rows = (line.x, line.y, line.low or nothing, line.high or nothing)
+    points = np.asarray([[float(value) for value in row] for row in rows]).reshape(4, -1)
+    return points[:, np.isfinite(points[:2]).all(axis=0)]
+
+
+def _drawn(
+    line: Curve, points: np.ndarray, at_x: Callable[[float], float], at_y: Callable[[float], float]
+) -> list[Markup]:
+    css, parts = f"s{line.series % 8}", []
+    banded = points[:, np.isfinite(points[2:]).all(axis=0)]
+    if banded.shape[1] > 1:
+        around = [*zip(banded[0], banded[3], strict=True)]
+        around += reversed([*zip(banded[0], banded[2], strict=True)])
+        corners = " ".join(f"{at_x(a):.1f},{at_y(b):.1f}" for a, b in around)
+        parts.append(Markup('<polygon class="band {}" points="{}"/>').format(css, corners))
+    elif banded.shape[1]:
+        place, _, low, high = banded[:, 0]
+        parts.append(_line(at_x(place), at_y(low), at_x(place), at_y(high), css=f"bar {css}"))
+    path = " ".join(f"{at_x(a):.1f},{at_y(b):.1f}" for a, b in points[:2].T)
+    parts.append(
+        Markup('<polyline class="curve {}" points="{}"><title>{}</title></polyline>').format(
+            css, path, line.name
+        )
+    )
+    if points.shape[1] <= FEW_POINTS:
+        for a, b in points[:2].T:
+            parts.append(
+                Markup('<circle class="dot {}" cx="{:.1f}" cy="{:.1f}" r="2.4">').format(
+                    css, at_x(a), at_y(b)
+                )
+                + Markup("<title>{}, {}: {:.3g}</title></circle>").format(line.name, _number(a), b)
+            )
+    return parts
+
+
+def _beside(
+    words: str,
+    height: float,
+    frame: tuple[float, float, float, float],
+    drawn: Sequence[tuple[Curve, np.ndarray]],
+    at_x: Callable[[float], float],
+    at_y: Callable[[float], float],
+) -> Markup:
+    """Write a level's name above or below it, at the end where the lines leave most room."""
+    left, right, top, bottom = frame
+    places = [(at_x(a), at_y(b)) for _, points in drawn for a, b in points[:2].T]
+    wide = _label_width([words])
+
+    def room(corner: tuple[str, int]) -> float:
+        side, base = corner
+        if not top + TEXT <= height + base <= bottom:
+            return -1.0
+        middle = height + base - 4
+        ends = (right - wide, right) if side == "end" else (left, left + wide)
+        near = [abs(y - middle) for x, y in places if ends[0] <= x <= ends[1]]
+        return min(near, default=math.inf)
+
+    side, base = max([("end", -4), ("start", -4), ("end", 13), ("start", 13)], key=room)
+    return _text(
+        right - 2 if side == "end" else left + 3, height + base, words, anchor=side, css="dim halo"
+    )
+
+
+def _moment(
+    moment: Moment,
+    drawn: Sequence[tuple[Curve, np.ndarray]],
+    at_x: Callable[[float], float],
+    at_y: Callable[[float], float],
+    frame: tuple[float, float, float, float],
+) -> Markup:
+    left, right, top, bottom = frame
+    place = at_x(moment.x)
+    mark = Markup("<g><title>{}</title>").format(moment.name)
+    if moment.bad:
+        return mark + _line(place, bottom - 12, place, bottom, css="bad") + Markup("</g>")
+    if moment.series is None:
+        mark += _line(place, top, place, bottom, css="moment")
+        middle = min(max(place, left + 3.2 * len(moment.name)), right - 3.2 * len(moment.name))
+        mark += _text(middle, top - 6, moment.name, anchor="middle")
+    for line, points in drawn:
+        if moment.series in (None, line.series):
+            for height in points[1][points[0] == moment.x]:
+                mark += Markup('<circle class="ring" cx="{:.1f}" cy="{:.1f}" r="5"/>').format(
+                    place, at_y(height)
+                )
+    return mark + Markup("</g>")
+
+
+def _in_words(
+    drawn: Sequence[tuple[Curve, np.ndarray]], levels: Sequence[Level], moments: Sequence[Moment]
+) -> str:
+    sentences = []
+    for line, (x, y, _, _) in drawn:
+        least, most = int(y.argmin()), int(y.argmax())
+        sentences.append(
+            f"{line.name}: {y[0]:.3g} at {_number(x[0])}"
+            + (
+                f", {y[-1]:.3g} at {_number(x[-1])}, lowest {y[least]:.3g} at "
+                f"{_number(x[least])}, highest {y[most]:.3g} at {_number(x[most])}"
+                if len(x) > 1
+                else ""
             )
         )
-    return _svg(left + width + 16, top + height + 44, title, parts)
+    sentences += [level.name for level in levels] + [moment.name for moment in moments]
+    return ". ".join(sentences) + "."
 
 
 def confusion(matrix: np.ndarray, labels: Sequence[str], *, title: str) -> Markup:
@@ -207,12 +389,15 @@ def confusion(matrix: np.ndarray, labels: Sequence[str], *, title: str) -> Marku
     return _svg(left + cell * len(labels) + 34, top + cell * len(labels), title, parts)
 
 
-def _svg(width: float, height: float, title: str, parts: Sequence[Markup]) -> Markup:
+def _svg(
+    width: float, height: float, title: str, parts: Sequence[Markup], *, words: str = ""
+) -> Markup:
     return (
         Markup(
             '<svg class="chart" role="img" aria-label="{}" viewBox="0 0 {:.0f} {:.0f}" '
             'width="{:.0f}" height="{:.0f}">'
         ).format(title, width, height, width, height)
+        + (Markup("<title>{}</title><desc>{}</desc>").format(title, words) if words else "")
         + Markup("").join(parts)
         + Markup("</svg>")
     )
@@ -273,9 +458,47 @@ def _number(value: float) -> str:
     return text.replace("-", "\N{MINUS SIGN}").replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
-def _thinned(line: Sequence[tuple[float, float]], most: int = 300) -> Sequence[tuple[float, float]]:
-    """Average runs of neighbours, so that a long training draws a short path."""
-    if len(line) <= most:
-        return line
-    groups = np.array_split(np.asarray(line, dtype=float), most)
-    return [(float(group[:, 0].mean()), float(group[:, 1].mean())) for group in groups]
+class _Scale(NamedTuple):
+    """A vertical axis: its ticks, and where between bottom (0) and top (1) a value lies."""
+
+    ticks: Sequence[float]
+    share: Callable[[float], float]
+
+
+def _linear_scale(values: Sequence[float], bounds: tuple[float, float] | None) -> _Scale:
+    low, high = _padded(values)
+    if bounds is not None:  # a bound that nothing passes is the end of the axis
+        low = bounds[0] if min(values) >= bounds[0] else low
+        high = bounds[1] if max(values) <= bounds[1] else high
+    ticks = [tick for tick in _ticks(low, high) if low <= tick <= high]
+    return _Scale(ticks, lambda value: (value - low) / ((high - low) or 1))
+
+
+def _log_scale(values: Sequence[float]) -> _Scale:
+    low, high = math.log10(min(values)) - 0.1, math.log10(max(values)) + 0.1
+    powers = range(math.floor(low), math.ceil(high) + 1)
+    steps = (1,) if high - low > 2.5 else (1, 3)
+    ticks = [step * 10.0**power for power in powers for step in steps]
+    return _Scale(
+        [tick for tick in ticks if low <= math.log10(tick) <= high],
+        lambda value: (math.log10(value) - low) / (high - low) if value > 0 else 0.0,
+    )
+
+
+def _summed_up(points: np.ndarray, most: int = MOST_POINTS) -> np.ndarray:
+    """Thin a long line of (4, n) to at most `most` columns without losing an extreme.
+
+    A line without a band becomes the mean of each run of neighbours, in a band from the lowest to
+    the highest of them: a mean alone would hide the one bad tick that a reader looks for. Of a
+    line with a band stay both ends, and of each run the lowest and the highest point.
+    """
+    n = points.shape[1]
+    if n <= most:
+        return points
+    if np.isfinite(points[2:]).any():
+        y, kept = points[1], {0, n - 1}
+        for run in np.array_split(np.arange(n), most // 2 - 1):
+            kept |= {int(run[y[run].argmin()]), int(run[y[run].argmax()])}
+        return points[:, sorted(kept)]
+    runs = np.array_split(points[:2], most // 3, axis=1)
+    return np.array([[x.mean(), y.mean(), y.min(), y.max()] for x, y in runs]).T

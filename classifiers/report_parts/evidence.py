@@ -1,8 +1,6 @@
-"""What the finished folders say: gate outcomes, agreement, training, time and provenance."""
+"""What the finished folders say: gate outcomes, agreement, time and provenance."""
 
 import json
-import math
-import re
 import shlex
 import sys
 from collections import Counter
@@ -11,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from classifiers.report_parts import charts, pictures
 from classifiers.statistics import Estimate, wilson
@@ -21,9 +18,6 @@ from curation.lineage import Record, lineage, read_record
 
 Face = dict[Any, Any]  # a row of a corpus without its picture
 ALL = "all"
-_STEP_COLUMNS = ("kimg", "images", "step", "epoch")
-_CHARTS = 6
-_SHEETS = 3
 
 
 def synthetic_faces(folders: Sequence[Path]) -> list[Face]:
@@ -211,34 +205,6 @@ def _point(series: int, estimate: Estimate, name: str) -> charts.Point:
     )
 
 
-def training(folders: Sequence[Path], records: Sequence[Record]) -> list[dict[str, Any]]:
-    """Draw each GAN's curves (``metrics.csv``) and sample sheets (``samples/*.png``).
-
-    Args:
-        folders: Folders of trained GANs.
-        records: Everything upstream; a trunk that GANs started from is shown before them.
-    """
-    trunks = [record.folder for record in records if record.stage == "train_trunk"]
-    names = dict(zip([record.folder for record in records], names_of(records), strict=True))
-    gans = []
-    for folder in [*trunks, *folders]:
-        name = names.get(folder.resolve(), folder.name)
-        sheets = sorted((folder / "samples").glob("*.png"))
-        # the first, the last, and what lies evenly between
-        chosen = np.unique(np.linspace(0, len(sheets) - 1, min(len(sheets), _SHEETS)).round())
-        gans.append(
-            {
-                "name": name,
-                "charts": _curves(folder / "metrics.csv", name),
-                "sheets": [
-                    {"name": _sheet_name(path.stem), "uri": pictures.progress_grid(path)}
-                    for path in (sheets[int(index)] for index in chosen)
-                ],
-            }
-        )
-    return gans
-
-
 def names_of(records: Sequence[Record]) -> list[str]:
     """Return a short name for each record; the fold is named only where there are several."""
     several = len({record.fold for record in records} - {None}) > 1
@@ -246,39 +212,6 @@ def names_of(records: Sequence[Record]) -> list[str]:
         f"{record.name}, fold {record.fold}" if several and record.fold is not None else record.name
         for record in records
     ]
-
-
-def _sheet_name(stem: str) -> str:
-    # step-000400 is a file's name, "step 400" a heading
-    return re.sub(r"0*(\d+)$", r"\1", stem).replace("-", " ").replace("_", " ")
-
-
-def _curves(path: Path, name: str) -> list[dict[str, Any]]:
-    if not path.is_file():
-        return []
-    table = pd.read_csv(path).select_dtypes("number")
-    step = next((column for column in _STEP_COLUMNS if column in table), None)
-    columns = {str(name): values.tolist() for name, values in table.items()}
-    x = columns[step] if step else list(range(len(table)))
-    aside = (*_STEP_COLUMNS, "seconds", "time", "seed")
-    # loss_g beside loss_d, logit_real beside logit_fake: what shares a first word shares an axis
-    groups: dict[str, list[str]] = {}
-    for column, values in columns.items():
-        if column not in aside and any(math.isfinite(value) for value in values):
-            groups.setdefault(column.split("_")[0], []).append(column)
-    drawn = []
-    for word, names in list(groups.items())[:_CHARTS]:
-        label = word if len(names) > 1 else names[0]
-        lines = {column: (x, columns[column]) for column in names}
-        drawn.append(
-            {
-                "names": names,
-                "chart": charts.curves(
-                    lines, title=f"{name}: {label} over training", x=step or "row", y=label
-                ),
-            }
-        )
-    return drawn
 
 
 def timings(records: Sequence[Record]) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from curation.corpus import Corpus, decode_png
 
 LARGEST = 112  # px; larger faces are averaged down, so that a page of 300 stays a few megabytes
 LOSSLESS = 96
+SHOWN = 64  # px, a face in a film of a training
+SHEET_COLUMNS = 10
 SYNTHETIC = ("gan", "imported")
 KINDS = {
     "real": "real",
@@ -107,18 +109,37 @@ def inline(image: np.ndarray) -> tuple[str, int]:
     return data_uri(buffer.tobytes(), suffix), round(shown * scale)
 
 
-def progress_grid(path: Path, *, width: int = 720) -> str:
-    """Return a training sample sheet as a data URI, at most `width` pixels wide."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
+def row_of_faces(path: Path, *, side: int | None, first_of_each: bool) -> tuple[str, int]:
+    """Return one row of a sheet that a GAN drew while it trained, as a data URI and its width.
+
+    Args:
+        path: A sheet of ten faces a row.
+        side: Of a face in pixels; a tenth of the sheet's width where unknown.
+        first_of_each: Whether to show the first face of each row, since the rows are classes,
+            instead of the first row.
+
+    Returns:
+        The picture, and its displayed width in CSS pixels.
+
+    Raises:
+        ValueError: If the sheet is no readable picture.
+    """
+    sheet = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if sheet is None:
         raise ValueError(f"{path} is not a readable picture")
-    if image.shape[1] > width:
-        size = (width, max(1, round(image.shape[0] * width / image.shape[1])))
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    done, buffer = cv2.imencode(".webp", image, [cv2.IMWRITE_WEBP_QUALITY, 82])
+    height, width = sheet.shape[:2]
+    face = min(side or width // SHEET_COLUMNS, height, width)
+    row = sheet[:face]
+    if first_of_each:
+        starts = range(0, height - face + 1, face)
+        row = np.hstack([sheet[start : start + face, :face] for start in starts])
+    if face > SHOWN:
+        size = (max(1, round(row.shape[1] * SHOWN / face)), SHOWN)
+        row = cv2.resize(row, size, interpolation=cv2.INTER_AREA)
+    done, buffer = cv2.imencode(".webp", row, [cv2.IMWRITE_WEBP_QUALITY, 90])
     if not done:
         raise ValueError(f"OpenCV could not encode {path} as WebP")
-    return data_uri(buffer.tobytes(), "webp")
+    return data_uri(buffer.tobytes(), "webp"), row.shape[1] * max(1, SHOWN // row.shape[0])
 
 
 def _places(folders: Sequence[Path]) -> pd.DataFrame:
