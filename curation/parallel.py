@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from itertools import chain, islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -50,7 +50,9 @@ def ordered_map(
         return
     # a forked process would inherit locks of our threads; a spawned one starts clean everywhere
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(
+        workers, mp_context=context, initializer=_start, initargs=(function,)
+    ) as pool:
         waiting: deque[tuple[Future[list[Result]], int]] = deque()
         load = 0
         try:
@@ -59,7 +61,7 @@ def ordered_map(
                     if not (part := list(islice(items, chunk))):
                         break
                     weight = sum(map(weigh, part))
-                    waiting.append((pool.submit(_each, function, part), weight))
+                    waiting.append((pool.submit(_each, part), weight))
                     load += weight
                 if not waiting:
                     return
@@ -71,13 +73,19 @@ def ordered_map(
                 future.cancel()
 
 
-def _each(function: Callable[[Item], Result], items: list[Item]) -> list[Result]:
-    return [function(item) for item in items]
+_function: Callable[[Any], Any]  # of this process, where it is a worker
 
 
-def _one_thread() -> None:
-    """Keep the processes from fighting over cores, each with a pool of threads of its own."""
+def _start(function: Callable[[Any], Any]) -> None:
+    """Take the function once: sent with every chunk, it would load its models every time."""
+    global _function
+    _function = function
+    # processes must not fight over cores, each with a pool of threads of its own
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     import cv2
 
     cv2.setNumThreads(1)
+
+
+def _each(items: list[Any]) -> list[Any]:
+    return [_function(item) for item in items]
