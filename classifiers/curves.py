@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -90,20 +89,20 @@ def _order(folder: Path) -> tuple[bool, str]:
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
-    """Return the shortest names that tell the folders apart."""
+    """Return for each folder the shortest name that no other has."""
     records = [read_record(folder) for folder in folders]
-    names = [
-        record.name if record else plain_name(folder)
-        for record, folder in zip(records, folders, strict=True)
+    pairs = list(zip(folders, records, strict=True))
+    plain = [record.name if record else plain_name(folder) for folder, record in pairs]
+    whole = [folder.name.removeprefix(".").removesuffix(".partial") for folder in folders]
+    levels = [
+        plain,
+        [f"{name} of {path.parent.parent.name}" for name, path in zip(plain, folders, strict=True)],
+        whole,
+        [str(folder) for folder in folders],
     ]
-    experiments = [folder.parent.parent.name for folder in folders]
-    longer = [f"{name} of {of}" for name, of in zip(names, experiments, strict=True)]
-    several = Counter(names)
-    names = [long if several[name] > 1 else name for name, long in zip(names, longer, strict=True)]
-    several = Counter(names)
     return [
-        f"{name} ({folder.name})" if several[name] > 1 else name
-        for name, folder in zip(names, folders, strict=True)
+        next(names[index] for names in levels if names.count(names[index]) == 1)
+        for index in range(len(folders))
     ]
 
 

@@ -149,6 +149,9 @@ def test_the_caveat_of_training_faces_is_printed_once_for_all(tmp_path):
     choice = {**CHOICE, "against": "train", "caveat": "measured on the training faces, alas"}
     folders = [write(tmp_path / name, table(), choice) for name in ("a", "b")]
     assert section(*folders)["notes"] == ["All of them: measured on the training faces, alas."]
+    unmeasured = write(tmp_path / "c", table(), choice=None)
+    notes = section(*folders, unmeasured)["notes"]
+    assert notes == ["fear, fear: measured on the training faces, alas."]
 
 
 def test_p_has_a_curve_with_ada_only(tmp_path):
@@ -327,6 +330,17 @@ def test_the_command_draws_recipes_over_each_other(tmp_path, capsys):
     names = [line.findtext("title") for line in drawn[0].iterfind("polyline")]
     assert names == ["fear of plain", "trunk", "fear of safe"]
     assert len(list(drawn[2].iterfind("polyline"))) == 1
+
+
+def test_trainings_of_one_name_are_told_apart_as_shortly_as_can_be(tmp_path):
+    places = ("a/gans/fear-0000000000", "a/gans/sad-1111111111", "b/gans/.sad-1111111111.partial")
+    twins = ("a/gans/.trunk-2222222222.partial", "a/gans/.trunk-3333333333.partial")
+    folders = [tmp_path / place for place in (*places, *twins)]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    assert command._names(folders) == [
+        "fear", "sad of a", "sad of b", "trunk-2222222222", "trunk-3333333333",
+    ]  # fmt: skip
 
 
 def test_the_command_says_what_is_no_gan(tmp_path, capsys):

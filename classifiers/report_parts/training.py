@@ -174,9 +174,8 @@ def _notes(trainings: Sequence[Training]) -> list[str]:
         if against := training.choice.get("against"):
             measured = f"measured on the {SPLITS.get(against, against)} faces"
             names.setdefault(training.choice.get("caveat") or measured, []).append(training.name)
-    everybody = sum(map(len, names.values())) if len(names) == 1 else 0
     return [
-        f"{'All of them' if len(who) == everybody > 1 else ', '.join(who)}: {words}."
+        f"{'All of them' if len(who) == len(trainings) > 1 else ', '.join(who)}: {words}."
         for words, who in names.items()
     ]
 
