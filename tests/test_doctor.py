@@ -403,3 +403,25 @@ def test_a_broken_torch_hides_nothing_where_no_home_and_no_file_can_be_written(p
     cache = by_name(told["sections"]["folders"])["cache"]
     assert (cache["state"], cache["path"]) == ("not writable", "/proc/nowhere/.cache/affectory")
     assert len(told["sections"]["model files"]) == len(weights.KNOWN) + len(doctor.BUNDLED)
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_every_gpu_that_torch_finds_is_told(number, monkeypatch, capsys):
+    import torch
+
+    class About:
+        name, total_memory = "Someone's GPU", 24 * 2**30
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: number)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: About)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    doctor.tell_torch()
+    first, *gpus = (Fact(*item) for item in json.loads(capsys.readouterr().out))
+    assert (first.name, first.wrong) == ("torch", False)
+    assert torch.__version__ in first.detail
+    if number:
+        assert [gpu.name for gpu in gpus] == ["gpu 0", "gpu 1"]
+        assert gpus[1].detail == "Someone's GPU, 24 GiB, without bfloat16"
+    else:
+        assert [gpu.state for gpu in gpus] == ["none"]
