@@ -21,6 +21,7 @@ TOOLS = {
     "curves": "classifiers.curves",
     "forget": "curation.forget",
     "prefetch": "curation.prefetch",
+    "doctor": "curation.doctor",
     "import_stylegan": "gan.import_stylegan",
     "rebuild": "curation.rebuild",
     "push": "curation.push",
@@ -43,6 +44,7 @@ usage: affectory <stage> [key=value ...] [-m]
   affectory curves <GAN folder> ...          a page that shows how GANs trained, or train
   affectory forget subject=<name>            what a person's pictures went into; retires it
   affectory prefetch                         which model files are there; fetches those named
+  affectory doctor kdef=<folder> ...         what is there, what is missing and how to get it
   affectory rebuild <published> database.root=<folder>   the pictures that a licence withholds
   affectory push <published> <owner/name>    onto the hub; shows what it would do, until --for-real
   affectory import_stylegan <file.pkl> ...   a public StyleGAN2 checkpoint, read without running it

@@ -238,6 +238,40 @@ def ingest(
     }
 
 
+def count(database: Database) -> dict[str, Any]:
+    """Count the pictures of a database by label, as `ingest` does, but decode none.
+
+    A file counts if it is there and not empty; that it is damaged, only `ingest` finds.
+
+    Returns:
+        The database's short name (``database``); by label, what was ``found``, what the complete
+        database has (``expected``, empty where nobody knows) and what is short of it
+        (``missing``, negative: too many); ``skipped``, the rows of what does not count.
+
+    Raises:
+        FileNotFoundError: If the database's folder is not there.
+        ValueError: If it holds no labelled picture.
+    """
+    skipped, expected, found = Skipped(), {}, Counter()
+    rows = _listed(database, skipped, expected)
+    for row in rows:
+        image = row["image"]
+        if isinstance(image, Path) and not image.is_file():
+            skipped.add(row["source"], "file not found", row["emotion"])
+        elif isinstance(image, Path) and image.stat().st_size == 0:
+            skipped.add(row["source"], "empty file", row["emotion"])
+        else:
+            found[row["emotion"]] += 1
+    [(name, wants)] = expected.items()
+    return {
+        "database": name,
+        "found": dict(sorted(found.items())),
+        "expected": dict(sorted(wants.items())),
+        "missing": _differences(wants, found),
+        "skipped": skipped.rows,
+    }
+
+
 def write_files(path: Path, files: Iterable[Sequence[str]]) -> None:
     """Write a table of files: `FILE_COLUMNS`, ``sha256`` empty for a picture without its own."""
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -285,15 +319,18 @@ def _short(
     name: str, expected: Mapping[str, int], found: Mapping[str, int], forgotten: Sequence[str]
 ) -> dict[str, int]:
     """Return label → how many pictures are missing (negative: too many), and say so."""
-    short = {
-        label: count - found[label] for label, count in expected.items() if count != found[label]
-    }
+    short = _differences(expected, found)
     if short and not forgotten:
         words = ", ".join(f"{found[label]} of {expected[label]} {label}" for label in sorted(short))
         log.warning(
             "%s is not as the complete database: %s; skipped.csv names what is missing", name, words
         )
     return short
+
+
+def _differences(expected: Mapping[str, int], found: Mapping[str, int]) -> dict[str, int]:
+    short = {label: wanted - found[label] for label, wanted in expected.items()}
+    return {label: number for label, number in short.items() if number}
 
 
 def _person(row: Mapping[str, Any]) -> str:
