@@ -191,7 +191,8 @@ def _sheet(
     mask = source.facts["id"].isin(wanted).to_numpy(bool)
     pictures = {row["id"]: thumbnail(decode_png(row["image"])) for row in source.rows(mask)}
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        # the shared style includes a file beside it
+        loader=FileSystemLoader([Path(__file__).parent, Path(__file__).with_name("inspection")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -3,7 +3,7 @@
 import numpy as np
 
 from classifiers.calibration import calibrate
-from classifiers.report import _environment
+from classifiers.report import environment
 from classifiers.report_parts.gates import gate_section
 
 
@@ -51,7 +51,7 @@ def metrics():
 
 
 def rendered(section):
-    templates = (_environment().get_template(f"{n}.html.jinja") for n in ("gates", "reliability"))
+    templates = (environment().get_template(f"{n}.html.jinja") for n in ("gates", "reliability"))
     return "\n".join(template.render(gates=section) for template in templates)
 
 

@@ -322,7 +322,8 @@ def test_the_enlarged_face_has_its_nearest_training_face_beside_it(chromium, pag
     # g38 is nearest to t2, which is not in the corpus given
     assert "not in the corpus given" in chromium.text("#pictures")
     chromium.press("r", "ARROW_LEFT", "n", "too dark", "ENTER", "ESCAPE")
-    assert chromium.focused == "g38"
+    # a dialog says that it was closed a moment after
+    chromium.wait(lambda: chromium.focused == "g38")
     said = json.loads(chromium.save().read_text())["decisions"]
     assert said == {"g38": {"verdict": "reject", "note": "too dark"}}
 
