@@ -219,7 +219,8 @@ def extras() -> Iterator[Fact]:
 
 def model_files() -> Iterator[Fact]:
     """Yield the model files that can be fetched, and those that come with OpenCV, with hashes."""
-    from curation.weights import KNOWN, cached, find, sha256_of
+    from curation.artifact import file_hash
+    from curation.weights import KNOWN, cached, find
 
     for weights in KNOWN:
         command = f"affectory prefetch {weights.name}"
@@ -246,7 +247,7 @@ def model_files() -> Iterator[Fact]:
                 weights.name,
                 "damaged" if damaged else "unreadable",
                 f"{about}, {wanted} wanted; {cached(weights)} "
-                + (f"has {sha256_of(cached(weights))}" if damaged else f"({error})"),
+                + (f"has {file_hash(cached(weights))}" if damaged else f"({error})"),
                 command if damaged else "let yourself read it, or AFFECTORY_CACHE=/path",
                 wrong=True,
                 figures={**figures, "path": str(cached(weights))},
@@ -263,7 +264,7 @@ def model_files() -> Iterator[Fact]:
     for name in BUNDLED:
         path = data / name if data else None
         if path and path.is_file():
-            digest = sha256_of(path)
+            digest = file_hash(path)
             yield Fact(
                 "opencv-python",
                 "there",

@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from curation.corpus import Corpus, decode_png, write_corpus
 from curation.inspection.pictures import thumbnail
+from curation.inspection.templates import environment
 
 log = logging.getLogger(__name__)
 
@@ -190,20 +190,16 @@ def _sheet(
     wanted = set(suspects["id"])
     mask = source.facts["id"].isin(wanted).to_numpy(bool)
     pictures = {row["id"]: thumbnail(decode_png(row["image"])) for row in source.rows(mask)}
-    environment = Environment(
-        # the shared style includes a file beside it
-        loader=FileSystemLoader([Path(__file__).parent, Path(__file__).with_name("inspection")]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("labels.html.jinja").render(
-        suspects=suspects.to_dict("records"),
-        pictures=pictures,
-        counts=counts,
-        total=total,
-        judged=sum(count["judged"] for count in counts.values()),
-        held_back=held_back,
-        table=TABLE,
+    return (
+        environment(Path(__file__).parent)
+        .get_template("labels.html.jinja")
+        .render(
+            suspects=suspects.to_dict("records"),
+            pictures=pictures,
+            counts=counts,
+            total=total,
+            judged=sum(count["judged"] for count in counts.values()),
+            held_back=held_back,
+            table=TABLE,
+        )
     )

@@ -4,7 +4,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from curation.weights import KNOWN, Weights, cache_folder, cached, fetch, sha256_of
+from curation.artifact import file_hash
+from curation.weights import KNOWN, Weights, cache_folder, cached, fetch
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -54,6 +55,6 @@ def _state(weights: Weights) -> str:
     path = cached(weights)
     if not path.is_file():
         return f"missing: affectory prefetch {weights.name}, or copy the file to {path}"
-    if (found := sha256_of(path)) != weights.sha256:
+    if (found := file_hash(path)) != weights.sha256:
         return f"damaged (SHA-256 {found}): affectory prefetch {weights.name}"
     return f"there: {path}"

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from curation.artifact import file_hash
 from curation.progress import track
 
 log = logging.getLogger(__name__)
@@ -114,12 +115,6 @@ def cached(weights: Weights) -> Path:
     return cache_folder() / weights.name / weights.file
 
 
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file, as 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def find(weights: Weights, path: str | Path | None = None, *, key: str) -> Path:
     """Return the path of a model file that is there; nothing is fetched.
 
@@ -143,7 +138,7 @@ def find(weights: Weights, path: str | Path | None = None, *, key: str) -> Path:
         raise FileNotFoundError(f"{error}; {_how_to_get(weights, key)}") from None
     if not there.is_file():
         raise FileNotFoundError(f"{there} is missing; {_how_to_get(weights, key)}")
-    if there.stat().st_size != weights.size or sha256_of(there) != weights.sha256:
+    if there.stat().st_size != weights.size or file_hash(there) != weights.sha256:
         raise ValueError(
             f"{there} is damaged: {there.stat().st_size:,} bytes whose SHA-256 is not "
             f"{weights.sha256}; fetch it again with `affectory prefetch {weights.name}`"
@@ -172,7 +167,7 @@ def fetch(weights: Weights) -> Path:
         ValueError: If what came is not the published file; it is deleted.
     """
     there = cached(weights)
-    if there.is_file() and sha256_of(there) == weights.sha256:
+    if there.is_file() and file_hash(there) == weights.sha256:
         return there
     try:
         there.parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from curation import prefetch, weights
-from curation.weights import KNOWN, Weights, cache_folder, cached, fetch, find, sha256_of
+from curation.artifact import file_hash
+from curation.weights import KNOWN, Weights, cache_folder, cached, fetch, find
 
 CONTENT = b"weights of a small network" * 4000  # more than one block
 KEY = "detector.model"
@@ -241,7 +242,7 @@ def test_the_command_fetches_what_is_named_and_nothing_else(server, cache, capsy
     told = capsys.readouterr().out
     assert str(cache / "two" / "a.onnx") in told
     assert str(cache / "two" / "b.onnx") in told
-    assert sha256_of(cache / "two" / "b.onnx") == known[1].sha256
+    assert file_hash(cache / "two" / "b.onnx") == known[1].sha256
 
 
 def test_the_command_tells_a_failure_by_its_exit_code(server, cache, capsys, monkeypatch):

@@ -7,9 +7,10 @@ from typing import Any
 import cv2
 import numpy as np
 
+from curation.artifact import file_hash
 from curation.detect.faces import Box, Face
 from curation.detect.loading import PerThread, check_share
-from curation.weights import SSD_NETWORK, SSD_WEIGHTS, find, sha256_of
+from curation.weights import SSD_NETWORK, SSD_WEIGHTS, find
 
 
 class DnnSsd:
@@ -53,9 +54,9 @@ class DnnSsd:
         return {
             "detector": "dnn_ssd",
             "network": network.name,
-            "network_sha256": sha256_of(network),
+            "network_sha256": file_hash(network),
             "weights": weights.name,
-            "weights_sha256": sha256_of(weights),
+            "weights_sha256": file_hash(weights),
             "confidence": self._confidence,
             "side": self.SIDE,
             "mean_bgr": list(self.MEAN_BGR),

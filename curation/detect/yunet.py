@@ -8,9 +8,10 @@ from typing import Any
 import cv2
 import numpy as np
 
+from curation.artifact import file_hash
 from curation.detect.faces import Box, Face, iou, same_face
 from curation.detect.loading import PerThread, check_share, resized
-from curation.weights import YUNET, find, sha256_of
+from curation.weights import YUNET, find
 
 
 class YuNet:
@@ -79,7 +80,7 @@ class YuNet:
             FileNotFoundError: If the model file is missing; with how to get it.
         """
         path = find(YUNET, self._given, key="detector.model")
-        return {"detector": "yunet", "model": path.name, "sha256": sha256_of(path), **self._how}
+        return {"detector": "yunet", "model": path.name, "sha256": file_hash(path), **self._how}
 
     def __call__(self, image: np.ndarray) -> list[Face]:
         """Find faces in (H, W, 3) uint8 RGB.

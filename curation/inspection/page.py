@@ -4,11 +4,9 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from curation.detect import Detector
 from curation.inspection import counts, measures, pictures, twins
@@ -16,6 +14,7 @@ from curation.inspection.again import MOST, look_again
 from curation.inspection.pictures import Shown, name, rows_of, strips, thumbnail, words
 from curation.inspection.provenance import NAMED, Provenance, provenance
 from curation.inspection.reading import Reader
+from curation.inspection.templates import environment
 
 log = logging.getLogger(__name__)
 
@@ -91,34 +90,38 @@ def render(
     thumbnails = {row: thumbnail(image) for row, image in reader.pictures(rows_of(everything))}
     tables = [counts.by_column(facts, column) for column in TABLES]
     own = origin.stages[-1] if origin.stages else None
-    page = _template().render(
-        title=f"{own.stage if own else 'corpus'}: {corpus.name}",
-        content=own.content if own else "",
-        sections=SECTIONS,
-        summary=_summary(facts),
-        warnings=_warnings(facts, emotions, found, origin),
-        by_class=counts.by_class(facts, emotions),
-        shares=counts.shares(facts, emotions),
-        tables=[table for table in (counts.subjects(facts), *tables) if table],
-        gates=counts.gates(facts, emotions),
-        grid=grid,
-        seed=seed,
-        quality=quality,
-        bad_end=measures.bad_end,
-        again=looked,
-        unmeasured=measures.missing(facts, reader.absent),
-        twins=found,
-        kinds=twins.KINDS,
-        pairs=pairs,
-        exact=[
-            [name(facts.iloc[row].to_dict()) for row in group]
-            for group in twins.exact(facts["id"].tolist())
-        ],
-        expected=[table for record in origin.ingests for table in counts.expected(record)],
-        provenance=origin,
-        named=NAMED,
-        thumbnails=thumbnails,
-        absent=reader.absent,
+    page = (
+        environment(Path(__file__).parent)
+        .get_template("page.html.jinja")
+        .render(
+            title=f"{own.stage if own else 'corpus'}: {corpus.name}",
+            content=own.content if own else "",
+            sections=SECTIONS,
+            summary=_summary(facts),
+            warnings=_warnings(facts, emotions, found, origin),
+            by_class=counts.by_class(facts, emotions),
+            shares=counts.shares(facts, emotions),
+            tables=[table for table in (counts.subjects(facts), *tables) if table],
+            gates=counts.gates(facts, emotions),
+            grid=grid,
+            seed=seed,
+            quality=quality,
+            bad_end=measures.bad_end,
+            again=looked,
+            unmeasured=measures.missing(facts, reader.absent),
+            twins=found,
+            kinds=twins.KINDS,
+            pairs=pairs,
+            exact=[
+                [name(facts.iloc[row].to_dict()) for row in group]
+                for group in twins.exact(facts["id"].tolist())
+            ],
+            expected=[table for record in origin.ingests for table in counts.expected(record)],
+            provenance=origin,
+            named=NAMED,
+            thumbnails=thumbnails,
+            absent=reader.absent,
+        )
     )
     if (size := len(page.encode())) > MOST_BYTES:
         log.warning(
@@ -128,17 +131,6 @@ def render(
             max(1, columns * MOST_BYTES // size),
         )
     return page
-
-
-def _template() -> Any:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html.jinja")
 
 
 def _summary(facts: pd.DataFrame) -> dict[str, str]:

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from curation.artifact import read_json
 from curation.inspection import pictures
 from curation.inspection.pictures import thumbnail
 from curation.inspection.reading import Reader
+from curation.inspection.templates import environment
 from curation.review.decisions import VERSION, reviewed_hash
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ def render(corpus: Path, *, training: Path | None = None, longest: int = LONGEST
     }
     script, style = _text("page.js"), _style()
     page = (
-        _environment()
+        environment(_FOLDER)
         .get_template("page.html.jinja")
         .render(
             title=f"Review: {corpus.resolve().name}",
@@ -138,16 +138,6 @@ def _training(training: Path, facts: pd.DataFrame, longest: int) -> dict[str, st
         log.warning("%s lacks %d of %d nearest training faces", training, lacking, len(wanted))
     found = dict(reader.pictures(places.values()))
     return {name: _picture(found[row], longest) for name, row in places.items()}
-
-
-def _environment() -> Environment:
-    return Environment(
-        loader=FileSystemLoader(_FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
 
 
 def _text(name: str) -> str:
