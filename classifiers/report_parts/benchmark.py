@@ -161,7 +161,7 @@ class Bench:
         if len(self.backbones) > 1 and entry["backbone"] != ALL:
             parts.append(str(entry["backbone"]))
         if len(self.splits) > 1:
-            parts.append(split_words(entry["split"]))
+            parts.append(str(entry["split"]).replace("_", " "))
         return ", ".join(parts)
 
     @cached_property

@@ -46,15 +46,17 @@ def intra_database(whole: Reproduction, content: Published) -> Table | None:
     """Lay out k folds of one database, by picture and by subject (protocol 1, table 7)."""
     folds = fold_accuracies(whole.bench)
     splits = [split for split in whole.bench.splits if split in whole.bench.folded]
+    if not splits:
+        return None
     names = {"by_picture": "here, folds by picture", "by_subject": "here, folds by subject"}
     columns = [
         Column("model", tables.TEXT),
         Column("arm here", tables.TEXT),
-        Column("accuracy", tables.SPREAD, f"{PUBLISHED}, by picture"),
+        Column("accuracy", tables.spread_of(2), f"{PUBLISHED}, by picture"),
     ]
     for split in splits:
         group = names.get(split, f"here, {split.replace('_', ' ')}")
-        columns.append(Column("accuracy", tables.SPREAD, group))
+        columns.append(Column("accuracy", tables.spread_of(2), group))
         columns.append(Column("folds", tables.COUNT, group))
         columns.append(Column("of known people", tables.Kind(), group))
     arms = sorted(set(folds.index.get_level_values("arm")), key=whole.bench.arms.index)
@@ -116,7 +118,7 @@ def folds(whole: Reproduction, content: Published) -> Table | None:
         Column("model", tables.TEXT),
         Column("pictures", tables.TEXT),
         *(Column(f"fold {number + 1}", tables.PERCENT) for number in range(most)),
-        Column("mean", tables.SPREAD),
+        Column("mean", tables.spread_of(2)),
     ]
     text = "Accuracy of each fold in per cent"
     return Table(file_name(content, "folds"), caption(content, text), columns, rows, merge=1)
