@@ -118,7 +118,7 @@ def _charts(bench: Bench, cells: pd.DataFrame) -> list[dict[str, Any]]:
                 for figure in figures
                 for value in [figure["accuracy"]]
             ]  # fmt: skip
-            if spots:
+            if len(spots) > 1:
                 name = bench.place({"split": split, "database": database, "backbone": "all"})
                 chart = charts.scatter(
                     spots,

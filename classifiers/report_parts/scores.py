@@ -101,7 +101,7 @@ def _scores(bench: Bench, figures: Sequence[Figure], mark: str, name: str) -> Ta
     return Table(
         f"scores-{mark}",
         f"{name}: per cent, mean ± standard deviation over {_trainings(figures)}; 95 % interval "
-        f"over trainings and people; n = {_tested(figures)}",
+        f"over trainings and people; n = {bench.tested(figures[0])}",
         columns,
         rows,
         merge=len(backbone),
@@ -113,11 +113,6 @@ def _trainings(figures: Sequence[Figure]) -> str:
     if len(counts) == 1:
         return plural(counts[0], "training")
     return f"{counts[0]} to {plural(counts[-1], 'training')}"
-
-
-def _tested(figures: Sequence[Figure]) -> str:
-    first = figures[0]
-    return f"{plural(first['images'], 'test picture')} of {plural(first['subjects'], 'person')}"
 
 
 def _per_emotion(bench: Bench, figures: Sequence[Figure], mark: str, name: str) -> Table:

@@ -24,6 +24,8 @@ from classifiers.summary import confusion_of
 
 def cross_database(whole: Reproduction, content: Published) -> Table | None:
     """Lay out training sets by networks on each test database (protocol 1, table 3)."""
+    if not whole.external:
+        return None
     here = whole.bench.databases
     columns = [Column("training set", tables.TEXT), Column("arm here", tables.TEXT)]
     columns.append(Column("model", tables.TEXT))
@@ -77,6 +79,8 @@ def gains(whole: Reproduction, content: Published) -> Table | None:
         if claim["split"] not in whole.bench.folded
         and whole.paper.arms.get(claim["reference"]) == first
     }
+    if not claims:
+        return None
     rows = []
     for corpus, arm in whole.corpora():
         if corpus not in corpora:
@@ -127,7 +131,14 @@ def peers(whole: Reproduction, content: Published) -> Table | None:
         [method, trained_on, content["database"], PUBLISHED, (share(value), None)]
         for method, trained_on, value in content["rows"]
     ]
-    figures = whole.bench.figures
+    # the paper's own folds stand beside folds, tests on other databases beside the like
+    figures = [
+        figure
+        for figure in whole.bench.figures
+        if (figure["split"] in whole.bench.folded) == content.get("folds", False)
+    ]
+    if not figures:
+        return None
     same = [f for f in figures if whole.shown(f["database"]) == content["database"]]
     for database in dict.fromkeys(figure["database"] for figure in same or figures):
         best = whole.best([f for f in figures if f["database"] == database])
@@ -151,7 +162,7 @@ def peers(whole: Reproduction, content: Published) -> Table | None:
 
 def per_emotion(whole: Reproduction, content: Published) -> Table | None:
     """Lay out each emotion's precision and recall (protocol 1, table 6)."""
-    figures = whole.external or whole.bench.figures
+    figures = whole.external
     # as near to the paper's choice as the benchmark comes
     for wanted in (
         lambda f: whole.shown(f["database"]) == content["database"],
@@ -214,7 +225,7 @@ def scores(whole: Reproduction, content: Published) -> Table | None:
         Column("network", tables.TEXT),
         Column("source", tables.TEXT),
         Column("pictures", tables.TEXT),
-        *(Column(name, tables.SPREAD) for name in names),
+        *(Column(name, tables.spread_of(2)) for name in names),
     ]
     text = (
         f"{content['database']}, {len(whole.bench.emotions)} classes, per cent; precision, recall "

@@ -63,7 +63,8 @@ def intra_database(whole: Reproduction, content: Published) -> Table | None:
     rows = []
     for model, backbone in whole.models():
         printed = pair(content["rows"].get(model))
-        for number, arm in enumerate(arms or [None]):
+        last = len(arms) - 1
+        for number, arm in enumerate(arms):
             cells: list[Any] = []
             for split in splits:
                 part = folds[
@@ -72,9 +73,10 @@ def intra_database(whole: Reproduction, content: Published) -> Table | None:
                     & (folds.index.get_level_values("arm") == arm)
                 ]
                 cells += _fold_cells(part)
-            if any(cell is not None for cell in cells) or (printed and number == 0):
+            if any(cell is not None for cell in cells) or (printed and number == last):
                 known = any(cell is not None for cell in cells)
                 rows.append([model, arm if known else None, printed, *cells])
+                printed = None  # once is enough
     text = (
         f"One database: published on {content['images']:,} pictures in five folds by picture. "
         "Accuracy in per cent, mean ± standard deviation over folds; of known people: test "
@@ -99,6 +101,8 @@ def _fold_cells(part: pd.DataFrame) -> list[Any]:
 def folds(whole: Reproduction, content: Published) -> Table | None:
     """Lay out the accuracy of each fold (protocol 2, tables 1 to 3)."""
     folds = fold_accuracies(whole.bench)
+    if folds.empty:
+        return None
     grouped = list(folds.groupby(level=["split", "backbone", "arm"], sort=False))
     most = max([5, *(len(part) for _, part in grouped)])
     rows: list[list[Any]] = [
