@@ -58,7 +58,7 @@ def rendered(section):
 def test_costs_copies_identity_and_reliability_are_told():
     content = metrics()
     page = rendered(gate_section([content]))
-    assert page.count("<td>realism</td>") == 2
+    assert page.count('<td class="left">realism</td>') == 2
     assert "80.0 → 90.0" in page
     assert "50.0 → –" in page
     assert "60.0 → 55.0" in page
