@@ -5,19 +5,20 @@ A stage is a node of the configuration (``conf/stage/<name>.yaml``):
 - ``call``: the function and its settings, what decides the result besides its inputs;
 - ``reads``: argument → the stage whose result it takes (or a path, or null);
 - ``runtime``: arguments that change only how fast the result comes;
-- ``each``: over which variables (``fold``, ``emotion``) the stage is repeated;
+- ``each``: over which variables (`VARIABLES`) the stage is repeated;
 - ``folder``, ``record``: where the result goes, and the name of the file that says what made it;
+- ``jobs``: how many of its tasks run at a time (1), and ``cost``: which of them come first;
 - ``resumes``: whether the function goes on from a folder that a killed run left behind;
 - ``version``: raised when the code changes what the same settings give.
 
-A stage that lacks a variable of the stage it reads gets all results: a dict by emotion, a list
-by fold.
+A stage that lacks a variable of the stage it reads gets all results: a list by fold, a dict by
+any other.
 """
 
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -41,10 +42,20 @@ from curation.artifact import (
 from curation.contract import contract_id, describe_difference
 from curation.leakage import refuse_leaks
 from curation.lineage import read_record
+from curation.schedule import run_tasks
 
 log = logging.getLogger(__name__)
 
-VARIABLES = ("fold", "emotion")
+# variable → the values that a configuration gives it, the outermost first
+VARIABLES: dict[str, Callable[[DictConfig], Iterable[Any]]] = {
+    "fold": lambda cfg: range(cfg.folds),
+    "emotion": lambda cfg: cfg.emotions,
+    "split": lambda cfg: [name for name, node in cfg.protocol.splits.items() if node],
+    "part": lambda cfg: range(cfg.protocol.parts),
+    "trial": lambda cfg: cfg.protocol.seeds,
+    "backbone": lambda cfg: cfg.backbones or [cfg.classifier.name],
+    "arm": lambda cfg: cfg.protocol.arms,
+}
 
 
 class MissingStageError(Exception):
@@ -138,18 +149,34 @@ class Task:
     @property
     def label(self) -> str:
         """The task in words, for the log."""
-        many = {"fold": int(self.cfg.folds) > 1, "emotion": True}
-        words = [f"{name} {value}" for name, value in self.variables if many[name]]
+        words = [
+            f"{name} {value}"
+            for name, value in self.variables
+            if name == "emotion" or len(self.plan.choices(name)) > 1
+        ]
         return " ".join([self.stage, *words])
 
-    def run(self) -> None:
-        """Make the result, unless it is there."""
+    @property
+    def cost(self) -> float:
+        """What it costs beside other tasks of its stage; 0 where the configuration says nothing."""
+        return float(self.node.get("cost") or 0)
+
+    def run(self, *, wait: bool = True) -> bool:
+        """Make the result, unless it is there.
+
+        Args:
+            wait: Wait for another process that is making it; else leave it to that one.
+
+        Returns:
+            Whether the result is there.
+        """
         if self.done:
             log.info("%s: already done (%s)", self.label, self.folder)
-            return
-        with locked(self.folder):
-            if not self.done:
+            return True
+        with locked(self.folder, wait=wait) as ours:
+            if ours and not self.done:
                 self._make()
+        return self.done
 
     def _make(self) -> None:
         log.info("%s: starts", self.label)
@@ -211,6 +238,7 @@ class Plan:
     def __init__(self, cfg: DictConfig) -> None:
         self.cfg = cfg
         self._known: dict[tuple[Any, ...], Task] = {}
+        self._values: dict[str, list[Any]] = {}
 
     def task(self, stage: str, variables: Mapping[str, Any]) -> Task:
         """The task of a stage for the values of its variables."""
@@ -221,7 +249,7 @@ class Plan:
         """A stage's tasks: one for each value of its variables that the configuration asks for.
 
         Raises:
-            ValueError: If the configuration names an unknown stage, emotion or fold.
+            ValueError: If the configuration names an unknown stage, or value of a variable.
         """
         if stage not in self.cfg.stages:
             known = ", ".join(self.cfg.stages)
@@ -238,7 +266,7 @@ class Plan:
             if name not in given:
                 found = {
                     value: self.gather(stage, {**given, name: value})
-                    for value in self._choices(name)
+                    for value in self.choices(name)
                 }
                 return list(found.values()) if name == "fold" else found
         return self.task(stage, given)
@@ -246,11 +274,14 @@ class Plan:
     def _variables(self, stage: str) -> list[str]:
         return [name for name in VARIABLES if name in self.cfg.stages[stage].each]
 
-    def _choices(self, name: str) -> list[Any]:
-        return list(range(self.cfg.folds)) if name == "fold" else list(self.cfg.emotions)
+    def choices(self, name: str) -> list[Any]:
+        """The values that the configuration gives a variable."""
+        if name not in self._values:
+            self._values[name] = list(VARIABLES[name](self.cfg))
+        return self._values[name]
 
     def _asked(self, name: str) -> list[Any]:
-        choices = self._choices(name)
+        choices = self.choices(name)
         if self.cfg[name] == "all":
             return choices
         if self.cfg[name] not in choices:
@@ -266,11 +297,11 @@ def run(cfg: DictConfig) -> list[Task]:
         The tasks, all of them done.
     """
     plan = Plan(cfg)
-    finished = []
+    finished: list[Task] = []
     for name in in_order(cfg) if cfg.command == "run" else [cfg.command]:
-        for task in plan.wanted(name):
-            task.run()
-            finished.append(task)
+        tasks = plan.wanted(name)
+        run_tasks(tasks, cfg.stages[name].get("jobs", 1))
+        finished += tasks
     return finished
 
 

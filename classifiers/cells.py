@@ -1,0 +1,243 @@
+"""Stage ``train_cell``: one training of the benchmark, and what it makes of every test picture.
+
+A cell is a backbone trained on an arm's faces with one seed, for one part of one split. Each is
+a task of its own: it is made once, whatever is added to the benchmark later.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from classifiers.finetune import Training, fit
+from classifiers.networks import Network
+from classifiers.predict import pick_device, probabilities_of, save_ensemble
+from classifiers.prefix import PrefixCache
+from classifiers.splits import Splitter
+from curation.artifact import write_json
+from curation.corpus import Corpus
+from curation.decoded import decoded
+from curation.recipes import Recipe
+
+logger = logging.getLogger(__name__)
+
+_NEEDED = ["id", "emotion", "database", "subject", "parent", "split", "origin", "keep"]
+CELL = ("fold", "split", "part", "backbone", "arm", "seed")
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """The pictures of a cell: rows of the corpus, then of the generated faces."""
+
+    facts: pd.DataFrame
+    labels: np.ndarray  # (N,), −1 where the emotion is none of those told apart
+    train: np.ndarray  # rows
+    test: np.ndarray  # rows
+    short: dict[str, Any]
+    shared: int  # test pictures of people who are trained on
+
+
+def train_cell(
+    corpus: Path,
+    synthetic: Path | None,
+    out: Path,
+    *,
+    emotions: Sequence[str],
+    network: Network,
+    training: Training,
+    recipe: Recipe,
+    splitter: Splitter,
+    fold: int | None,
+    split: str,
+    part: int,
+    backbone: str,
+    arm: str,
+    seed: int,
+    keep: int | str = "none",
+    cache: Path | None = None,
+    accelerator: str = "auto",
+) -> dict[str, Any]:
+    """Train one backbone on one arm's faces with one seed, and test it.
+
+    Args:
+        corpus: The augmented corpus: real faces and their copies.
+        synthetic: The selected corpus of generated faces; None where no arm has any.
+        out: An empty folder; receives ``predictions.parquet`` (a row for each test picture: the
+            cell's variables, what the picture is, ``predicted``, ``confidence`` and ``p_<emotion>``,
+            the probability of each emotion), ``history.json`` (`classifiers.finetune.Fitted`) and,
+            if asked for, the network (`classifiers.predict.save_ensemble`).
+        emotions: The outputs, in order; other rows are left out.
+        network: Builds the network for a number of classes.
+        training: How it is trained.
+        recipe: The arm: which faces it is trained on.
+        splitter: Who is trained on and who is tested on.
+        fold: Fold of the whole road that the corpora belong to; None where there is one only.
+        split: Name of the splitter.
+        part: Which part of the split is tested on.
+        backbone: Name of the network.
+        arm: Name of the recipe.
+        seed: Seed of the training.
+        keep: The seed whose network is kept; or ``all``, or ``none``.
+        cache: Folder for decoded pictures and frozen features, which cells share; None keeps
+            the features in memory and the pictures below `out` while the cell is made.
+        accelerator: Lightning's: ``auto``, ``cpu``, ``gpu``, …
+
+    Returns:
+        ``train_rows``, ``test_rows`` by database, ``short`` (faces that the arm asked for in vain),
+        ``shared_subjects``, ``steps``, ``parameters``, ``trained_parameters``, ``prefix``,
+        ``seconds``, ``device`` and a ``headline``.
+
+    Raises:
+        ValueError: If there is nothing to test on, a tested person, picture or copy of it would
+            be trained on (unless the split is declared leaky), or the arm lacks an emotion.
+    """
+    started = time.monotonic()
+    real = Corpus(corpus)
+    drawn = Corpus(synthetic) if synthetic else None
+    bench = _prepare(real, drawn, emotions, recipe, splitter, part, arm)
+    corpora = [real, *([drawn] if drawn else [])]
+    images = decoded(corpora, cache / "pictures" if cache else out / ".pictures")
+    prefix = PrefixCache(cache / "prefix" if cache else None)
+    ids = bench.facts["id"].to_numpy(object)
+    fitted = fit(
+        images,
+        bench.labels,
+        classes=len(emotions),
+        network=network,
+        training=training,
+        seed=seed,
+        rows=bench.train,
+        subjects=_people(bench.facts).to_numpy(object),
+        ids=ids,
+        prefix=prefix,
+        label=f"{arm}, {backbone}, seed {seed}",
+        accelerator=accelerator,
+    )
+    probabilities = probabilities_of(fitted.recogniser, images[bench.test], device=accelerator)
+    variables = dict(zip(CELL, (fold, split, part, backbone, arm, seed), strict=True))
+    table = _predictions(bench, probabilities, emotions, variables)
+    table.to_parquet(out / "predictions.parquet", index=False)
+    write_json(out / "history.json", {"history": fitted.history})
+    if keep in ("all", seed):
+        save_ensemble([fitted.recogniser], out, emotions=emotions, size=images.shape[2:])
+    hits = table["emotion"] == table["predicted"]
+    accuracies = hits.groupby(table["database"]).mean()
+    return {
+        "train_rows": len(bench.train),
+        "test_rows": table["database"].value_counts().sort_index().to_dict(),
+        "short": bench.short,
+        "shared_subjects": bench.shared,
+        "steps": fitted.steps,
+        "parameters": fitted.parameters,
+        "trained_parameters": fitted.trained,
+        "prefix": fitted.prefix,
+        "device": str(pick_device(accelerator)),
+        "seconds": round(time.monotonic() - started, 2),
+        "headline": ", ".join(f"{name} {value:.1%}" for name, value in accuracies.items()),
+    }
+
+
+def _prepare(
+    real: Corpus,
+    drawn: Corpus | None,
+    emotions: Sequence[str],
+    recipe: Recipe,
+    splitter: Splitter,
+    part: int,
+    arm: str,
+) -> _Bench:
+    label = f"arm {arm!r}"
+    both = [real.facts[_NEEDED], *([drawn.facts[_NEEDED]] if drawn else [])]
+    facts = pd.concat(both, ignore_index=True)
+    facts["database"] = facts["database"].fillna("unknown")
+    facts["split"] = splitter.assign(facts, part)
+    count = len(real.facts)
+    chosen = recipe.choose(facts[:count], facts[count:], emotions, label=label)
+    train = np.r_[chosen.corpus, chosen.synthetic]
+    tested = (facts["split"] == "test") & facts["emotion"].isin(emotions)
+    if splitter.tests == "real":
+        tested &= facts["origin"] == "real"
+    else:
+        # what the arm would train on, were it not tested on
+        turned = facts.assign(split=facts["split"].map({"test": "train"}))
+        tested &= recipe.candidates(turned, emotions)
+    if not tested.any():
+        raise ValueError(
+            f"{real.path} has no {'real face' if splitter.tests == 'real' else 'face'} with split "
+            f"'test' and one of the emotions {', '.join(emotions)}; ingest a test database or "
+            "split off test subjects"
+        )
+    shared = _overlap(facts[train], facts[tested])
+    if shared and not splitter.leaky:
+        _refuse(arm, facts[train], facts[tested])
+    if missing := [name for name in emotions if not (facts["emotion"][train] == name).any()]:
+        raise ValueError(
+            f"{label} has no training picture of {', '.join(missing)} (of {int(train.sum())} in "
+            "all); loosen the gates, or take the arm or the emotion out"
+        )
+    codes = facts["emotion"].map({name: code for code, name in enumerate(emotions)})
+    return _Bench(
+        facts,
+        codes.fillna(-1).to_numpy(np.int64),
+        np.flatnonzero(train),
+        np.flatnonzero(tested),
+        dict(chosen.short),
+        shared,
+    )
+
+
+# column of what is trained on, column of what is tested on, what the two have in common
+_LEAKS = (
+    ("subject", "subject", "subject"),
+    ("parent", "id", "test picture (as the parent of a copy)"),
+    ("parent", "parent", "parent of a test picture"),
+    ("id", "parent", "parent of a test picture (the picture itself)"),
+    ("id", "id", "test picture"),
+)
+
+
+def _overlap(train: pd.DataFrame, test: pd.DataFrame) -> int:
+    """Count the test pictures that share a person or an origin with a training picture."""
+    found = np.zeros(len(test), bool)
+    for ours, theirs, _ in _LEAKS:
+        known = set(train[ours].dropna())
+        found |= test[theirs].isin(known).to_numpy(bool)
+    return int(found.sum())
+
+
+def _refuse(arm: str, train: pd.DataFrame, test: pd.DataFrame) -> None:
+    for ours, theirs, what in _LEAKS:
+        if shared := sorted(set(train[ours].dropna()) & set(test[theirs].dropna())):
+            more = f" and {len(shared) - 1} more" if len(shared) > 1 else ""
+            raise ValueError(
+                f"arm {arm!r} would train on the {what} {shared[0]!r}{more}, which it is tested "
+                "on; split by subject before augmentation"
+            )
+
+
+def _people(facts: pd.DataFrame) -> pd.Series:
+    # nobody's picture is somebody of its own, and its copies are the same somebody
+    return facts["subject"].fillna(facts["parent"]).fillna(facts["id"])
+
+
+def _predictions(
+    bench: _Bench,
+    probabilities: np.ndarray,
+    emotions: Sequence[str],
+    variables: dict[str, Any],
+) -> pd.DataFrame:
+    known = ["database", "id", "subject", "origin", "emotion"]
+    table = bench.facts.iloc[bench.test][known].reset_index(drop=True)
+    for place, (name, value) in enumerate(variables.items()):
+        table.insert(place, name, value)
+    table["fold"] = pd.array([variables["fold"]] * len(table), dtype="Int64")
+    table["predicted"] = np.array(emotions, object)[probabilities.argmax(1)]
+    table["confidence"] = probabilities.max(1)
+    for code, name in enumerate(emotions):
+        table[f"p_{name}"] = probabilities[:, code].astype(np.float32)
+    return table
