@@ -68,9 +68,10 @@ def train_cell(
         corpus: The augmented corpus: real faces and their copies.
         synthetic: The selected corpus of generated faces; None where no arm has any.
         out: An empty folder; receives ``predictions.parquet`` (a row for each test picture: the
-            cell's variables, what the picture is, ``predicted``, ``confidence`` and ``p_<emotion>``,
-            the probability of each emotion), ``history.json`` (`classifiers.finetune.Fitted`) and,
-            if asked for, the network (`classifiers.predict.save_ensemble`).
+            cell's variables, what the picture is, ``predicted``, ``confidence`` and, as
+            ``p_<emotion>``, the probability of each emotion), ``history.json``
+            (`classifiers.finetune.Fitted`) and, if asked for, the network
+            (`classifiers.predict.save_ensemble`).
         emotions: The outputs, in order; other rows are left out.
         network: Builds the network for a number of classes.
         training: How it is trained.

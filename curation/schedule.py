@@ -1,4 +1,4 @@
-"""Tasks of one stage, run cheapest first, several at a time, beside other commands like this one."""
+"""Tasks of one stage, cheapest first, several at a time, beside other commands like this one."""
 
 import logging
 import multiprocessing
