@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,8 @@ from curation.recipes import Recipe
 
 logger = logging.getLogger(__name__)
 
-_NEEDED = ["id", "emotion", "database", "subject", "parent", "split", "origin", "keep"]
+_NEEDED = ["id", "emotion", "database", "subject", "parent", "split", "origin", "keep", "source"]
+Match = Literal["id", "source"]
 CELL = ("fold", "split", "part", "backbone", "arm", "seed")
 
 
@@ -52,6 +53,7 @@ def train_cell(
     training: Training,
     recipe: Recipe,
     splitter: Splitter,
+    match: Match = "id",
     fold: int | None,
     split: str,
     part: int,
@@ -77,6 +79,8 @@ def train_cell(
         training: How it is trained.
         recipe: The arm: which faces it is trained on.
         splitter: Who is trained on and who is tested on.
+        match: What makes pictures of two arms the same: ``id`` (their pixels), or ``source`` (the
+            file that they were cut from), where the arms are cut in several ways.
         fold: Fold of the whole road that the corpora belong to; None where there is one only.
         split: Name of the splitter.
         part: Which part of the split is tested on.
@@ -100,7 +104,7 @@ def train_cell(
     started = time.monotonic()
     real = Corpus(corpus)
     drawn = Corpus(synthetic) if synthetic else None
-    bench = _prepare(real, drawn, emotions, recipe, splitter, part, arm)
+    bench = _prepare(real, drawn, emotions, recipe, splitter, match, part, arm)
     corpora = [real, *([drawn] if drawn else [])]
     images = decoded(corpora, cache / "pictures" if cache else out / ".pictures")
     prefix = PrefixCache(cache / "prefix" if cache else None)
@@ -149,13 +153,16 @@ def _prepare(
     emotions: Sequence[str],
     recipe: Recipe,
     splitter: Splitter,
+    match: Match,
     part: int,
     arm: str,
 ) -> _Bench:
     label = f"arm {arm!r}"
-    both = [real.facts[_NEEDED], *([drawn.facts[_NEEDED]] if drawn else [])]
-    facts = pd.concat(both, ignore_index=True)
+    generated = drawn.facts if drawn else real.facts.iloc[:0]
+    facts = pd.concat([real.facts[_NEEDED], generated[_NEEDED]], ignore_index=True)
     facts["database"] = facts["database"].fillna("unknown")
+    if match == "source":
+        facts = _by_source(facts, real.path)
     facts["split"] = splitter.assign(facts, part)
     count = len(real.facts)
     chosen = recipe.choose(facts[:count], facts[count:], emotions, label=label)
@@ -190,6 +197,24 @@ def _prepare(
         dict(chosen.short),
         shared,
     )
+
+
+def _by_source(facts: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Call real pictures by the file that they come from, in place of their pixels."""
+    real = facts["origin"] == "real"
+    if (unnamed := facts["source"][real].isna()).any():
+        raise ValueError(
+            f"{int(unnamed.sum())} real faces of {path} do not say which file they come from; "
+            "arms that are cut in several ways cannot be matched (protocol.match)"
+        )
+    files = (facts["database"] + ":" + facts["source"].astype(object))[real]
+    names = dict(zip(facts["id"][real], files, strict=True))
+    named = facts.assign(parent=facts["parent"].replace(names))
+    named["id"] = facts["id"].map(names).fillna(facts["id"])
+    if (twice := named["id"][real].duplicated()).any():
+        first = named["id"][real][twice].iloc[0]
+        raise ValueError(f"two faces of {path} come from {first}; they cannot be matched by file")
+    return named
 
 
 # column of what is trained on, column of what is tested on, what the two have in common

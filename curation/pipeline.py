@@ -8,6 +8,7 @@ A stage is a node of the configuration (``conf/stage/<name>.yaml``):
 - ``each``: over which variables (`VARIABLES`) the stage is repeated;
 - ``folder``, ``record``: where the result goes, and the name of the file that says what made it;
 - ``jobs``: how many of its tasks run at a time (1), and ``cost``: which of them come first;
+- ``mixes_contracts``: whether its inputs may be of faces that were cut in several ways;
 - ``resumes``: whether the function goes on from a folder that a killed run left behind;
 - ``version``: raised when the code changes what the same settings give.
 
@@ -214,6 +215,8 @@ class Task:
         Raises:
             ValueError: If two inputs come from faces that were cut differently.
         """
+        if self.node.get("mixes_contracts"):
+            return None
         known: tuple[Path, dict[str, Any]] | None = None
         for folder in _leaves(list(sources.values())):
             record = read_record(folder)

@@ -336,6 +336,18 @@ def _benchmark(rows: pd.DataFrame, config: Mapping[str, Any]) -> Masks:
     return {**found, (MEASURED, "has all cells tested on"): tested}
 
 
+def _cell(rows: pd.DataFrame, config: Mapping[str, Any]) -> Masks:
+    recipe = _recipe(config["recipe"])
+    own = str(config["splitter"].get("_target_", "")).endswith(".External")
+    # another split deals out training and test people alike
+    dealt = rows if own else rows.assign(split="train")
+    # which of them a part of them is depends on the split, and on the other corpus
+    verb = f"was trained{'' if own and recipe.whole else ' or tested'} on"
+    trained = pd.Series(recipe.candidates(dealt, config["emotions"]), rows.index)
+    tested = (rows["split"] == "test") & (rows["origin"] == "real") & _of_emotions(rows, config)
+    return {(TRAINED, verb): trained, (MEASURED, "was tested on"): tested}
+
+
 def _recipe(node: Mapping[str, Any]) -> Recipe:
     """Build a recorded recipe; Hydra would call whatever function the record names."""
     parts = {origin: Part(**_plain(part)) for origin, part in node["parts"].items()}
@@ -369,7 +381,13 @@ _USES: dict[str, dict[str, _Use]] = {
     },
     "curation.gates.select": {"scored": _Use(MEASURED, "has the scores of", None)},
     "curation.publish.publish": {},
+    "classifiers.cells.train_cell": {
+        "corpus": _Use(TRAINED, "was trained on", _cell),
+        "synthetic": _Use(TRAINED, "was trained on", _cell),
+    },
+    # a benchmark of before there were cells trained them itself
     "classifiers.protocols.benchmark": {
+        "cells": _Use(MEASURED, "has the predictions of", None),
         "corpus": _Use(TRAINED, "was trained on", _benchmark),
         "synthetic": _Use(TRAINED, "was trained on", _benchmark),
     },
