@@ -74,9 +74,7 @@ def benchmark(
     return {
         "cells": len(folders),
         "train_rows": {arm: _range(known, predictions, arm) for arm in arms},
-        "short": {
-            facts["arm"]: facts["short"] for facts in known.values() if facts.get("short")
-        },
+        "short": {facts["arm"]: facts["short"] for facts in known.values() if facts.get("short")},
         "test_rows": first["database"].value_counts().sort_index().to_dict(),
         "unmatched": unmatched,
         "seconds": round(sum(facts["seconds"] for facts in known.values()), 1),
@@ -125,7 +123,10 @@ def _common(predictions: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
 
 
 def _range(known: Mapping[str, Mapping[str, Any]], predictions: pd.DataFrame, arm: str) -> Any:
-    rows = {known[cell]["train_rows"] for cell in set(predictions.loc[predictions["arm"] == arm, "cell"])}
+    rows = {
+        known[cell]["train_rows"]
+        for cell in set(predictions.loc[predictions["arm"] == arm, "cell"])
+    }
     return rows.pop() if len(rows) == 1 else [min(rows), max(rows)]
 
 
