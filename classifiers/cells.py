@@ -5,6 +5,7 @@ a task of its own: it is made once, whatever is added to the benchmark later.
 """
 
 import logging
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -106,7 +107,9 @@ def train_cell(
     drawn = Corpus(synthetic) if synthetic else None
     bench = _prepare(real, drawn, emotions, recipe, splitter, match, part, arm)
     corpora = [real, *([drawn] if drawn else [])]
-    images = decoded(corpora, cache / "pictures" if cache else out / ".pictures")
+    # without a cache the pictures lie in a file that is gone as soon as it is open
+    with tempfile.TemporaryDirectory(dir=out) as folder:
+        images = decoded(corpora, cache / "pictures" if cache else Path(folder))
     prefix = PrefixCache(cache / "prefix" if cache else None)
     ids = bench.facts["id"].to_numpy(object)
     fitted = fit(

@@ -252,7 +252,7 @@ def test_folds_by_picture_count_who_is_on_both_sides_and_folds_by_subject_have_n
         found[split] = pd.read_parquet(tmp_path / split / "results.parquet")
     assert found["by_subject"]["shared_subjects"].sum() == 0
     assert found["by_picture"]["shared_subjects"].sum() > 0
-    # all pictures are tested once, copies with their originals in the first, real ones in the second
+    # each picture is tested once: in the first way copies as well as their originals
     assert found["by_picture"]["n"].sum() == 20 + 20 + 28
     assert found["by_subject"]["n"].sum() == 20 + 28
 
