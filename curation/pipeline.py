@@ -76,11 +76,10 @@ class Task:
         """The whole configuration."""
         return self.plan.cfg
 
-    @cached_property
+    @property
     def node(self) -> DictConfig:
-        """The stage's configuration with the task's variables filled in."""
-        filled = OmegaConf.merge(self.cfg, dict(self.variables))
-        return filled.stages[self.stage]
+        """The stage's configuration with the task's variables filled in, until the next one's."""
+        return self.plan.filled(dict(self.variables)).stages[self.stage]
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -93,7 +92,7 @@ class Task:
     def inputs(self) -> dict[str, Any]:
         """Argument → task, path, None, or a list or dict of tasks."""
         found: dict[str, Any] = {}
-        for argument, source in self.node.reads.items():
+        for argument, source in list(self.node.reads.items()):
             if source is None:
                 found[str(argument)] = None
             elif source in self.cfg.stages:
@@ -240,8 +239,19 @@ class Plan:
 
     def __init__(self, cfg: DictConfig) -> None:
         self.cfg = cfg
+        self._filled = cfg.copy()
         self._known: dict[tuple[Any, ...], Task] = {}
         self._values: dict[str, list[Any]] = {}
+
+    def filled(self, variables: Mapping[str, Any]) -> DictConfig:
+        """The configuration with values for some variables; one, changed with every call.
+
+        A copy for each of a hundred tasks would take longer than many of them.
+        """
+        for name in VARIABLES:
+            if name in self.cfg:
+                self._filled[name] = variables.get(name, self.cfg[name])
+        return self._filled
 
     def task(self, stage: str, variables: Mapping[str, Any]) -> Task:
         """The task of a stage for the values of its variables."""
