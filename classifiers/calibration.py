@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-BINS = 15
+from classifiers.statistics import BINS, calibration_bins, expected_calibration_error
+
 _DRAWS = 200
 _TINY = 1e-30
 
@@ -64,21 +65,19 @@ def likelihood_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
 def reliability(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     """Return the reliability diagram and its expected calibration error.
 
-    Guo et al. 2017, eq. 2–3: 15 bins of equal width by the probability of the first choice; the
-    error is the mean over pictures of how far accuracy lies from confidence in their bin. With
-    few pictures it is above zero for a perfect classifier too.
+    Guo et al. 2017, eq. 2–3: 15 bins of equal width by the probability of the first choice.
 
     Args:
         probabilities: (N, C).
         labels: (N,) integers.
 
     Returns:
-        ``ece``, ``loss`` (`likelihood_loss`), ``n`` and ``bins``, of those that are not empty:
-        ``low``, ``high``, ``n``, ``confidence``, ``accuracy``.
+        ``ece`` (`expected_calibration_error`), ``loss`` (`likelihood_loss`), ``n`` and ``bins``,
+        of those that are not empty: ``low``, ``high``, ``n``, ``confidence``, ``accuracy``.
     """
     confidence = probabilities.max(axis=1).astype(np.float64)
     right = probabilities.argmax(axis=1) == labels
-    place = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    place = calibration_bins(confidence)
     bins = [
         {
             "low": number / BINS,
@@ -90,9 +89,8 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]
         for number in range(BINS)
         if (own := place == number).any()
     ]
-    error = sum(b["n"] * abs(b["accuracy"] - b["confidence"]) for b in bins) / len(labels)
     return {
-        "ece": float(error),
+        "ece": expected_calibration_error(confidence, right),
         "loss": likelihood_loss(probabilities, labels),
         "n": len(labels),
         "bins": bins,

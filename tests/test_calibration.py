@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from classifiers.calibration import BINS, calibrate, fit_temperature, reliability, temper
+from classifiers.calibration import calibrate, fit_temperature, reliability, temper
+from classifiers.statistics import BINS
 
 
 def drawn(count, temperature, seed=0, classes=5):

@@ -24,7 +24,6 @@ def test_one_run_has_no_interval_and_none_no_mean():
     assert math.isnan(one.low)
     assert math.isnan(one.high)
     assert math.isnan(st.mean_interval([]).value)
-    assert st.verdict(one) == "no evidence"
 
 
 def test_paired_difference_equals_scipy_and_beats_the_unpaired():
@@ -36,9 +35,8 @@ def test_paired_difference_equals_scipy_and_beats_the_unpaired():
     assert found.p == pytest.approx(reference.pvalue)
     interval = reference.confidence_interval(0.95)
     assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
-    assert st.verdict(found) == "helps"
     assert stats.ttest_ind(a, b).pvalue > 0.05
-    assert st.verdict(st.paired_difference(b, a)) == "hurts"
+    assert st.paired_difference(b, a).high == -found.low
 
 
 def test_paired_difference_of_constants():
