@@ -6,7 +6,6 @@ a task of its own: it is made once, whatever is added to the benchmark later.
 
 import logging
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +14,13 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from classifiers.finetune import Training, fit
+from classifiers.finetune import fit
 from classifiers.networks import Network
-from classifiers.predict import pick_device, probabilities_of, save_ensemble
+from classifiers.predict import pick_device, save_ensemble
 from classifiers.prefix import PrefixCache
 from classifiers.splits import Splitter
+from classifiers.summary import CELL
+from classifiers.training import Training
 from curation.artifact import write_json
 from curation.corpus import Corpus
 from curation.decoded import decoded
@@ -29,7 +30,6 @@ logger = logging.getLogger(__name__)
 
 _NEEDED = ["id", "emotion", "database", "subject", "parent", "split", "origin", "keep", "source"]
 Match = Literal["id", "source"]
-CELL = ("fold", "split", "part", "backbone", "arm", "seed")
 
 
 @dataclass(frozen=True)
@@ -94,15 +94,15 @@ def train_cell(
         accelerator: Lightning's: ``auto``, ``cpu``, ``gpu``, …
 
     Returns:
-        ``train_rows``, ``test_rows`` by database, ``short`` (faces that the arm asked for in vain),
-        ``shared_subjects``, ``steps``, ``parameters``, ``trained_parameters``, ``prefix``,
-        ``seconds``, ``device`` and a ``headline``.
+        ``train_rows``, ``test_rows`` by database, ``short`` (faces that the arm asked for in
+        vain), ``leaky``, ``shared_subjects`` (test pictures whose person is trained on),
+        ``steps``, ``parameters``, ``trained_parameters`` and ``prefix`` of each phase,
+        ``device`` and a ``headline``.
 
     Raises:
         ValueError: If there is nothing to test on, a tested person, picture or copy of it would
             be trained on (unless the split is declared leaky), or the arm lacks an emotion.
     """
-    started = time.monotonic()
     real = Corpus(corpus)
     drawn = Corpus(synthetic) if synthetic else None
     bench = _prepare(real, drawn, emotions, recipe, splitter, match, part, arm)
@@ -111,7 +111,7 @@ def train_cell(
     with tempfile.TemporaryDirectory(dir=out) as folder:
         images = decoded(corpora, cache / "pictures" if cache else Path(folder))
     prefix = PrefixCache(cache / "prefix" if cache else None)
-    ids = bench.facts["id"].to_numpy(object)
+    ids = bench.facts["pixels"].to_numpy(object)
     fitted = fit(
         images,
         bench.labels,
@@ -126,7 +126,7 @@ def train_cell(
         label=f"{arm}, {backbone}, seed {seed}",
         accelerator=accelerator,
     )
-    probabilities = probabilities_of(fitted.recogniser, images[bench.test], device=accelerator)
+    probabilities = fitted.predict(images[bench.test], ids=ids[bench.test])
     variables = dict(zip(CELL, (fold, split, part, backbone, arm, seed), strict=True))
     table = _predictions(bench, probabilities, emotions, variables)
     table.to_parquet(out / "predictions.parquet", index=False)
@@ -139,13 +139,13 @@ def train_cell(
         "train_rows": len(bench.train),
         "test_rows": table["database"].value_counts().sort_index().to_dict(),
         "short": bench.short,
+        "leaky": splitter.leaky,
         "shared_subjects": bench.shared,
         "steps": fitted.steps,
         "parameters": fitted.parameters,
         "trained_parameters": fitted.trained,
         "prefix": fitted.prefix,
         "device": str(pick_device(accelerator)),
-        "seconds": round(time.monotonic() - started, 2),
         "headline": ", ".join(f"{name} {value:.1%}" for name, value in accuracies.items()),
     }
 
@@ -164,6 +164,7 @@ def _prepare(
     generated = drawn.facts if drawn else real.facts.iloc[:0]
     facts = pd.concat([real.facts[_NEEDED], generated[_NEEDED]], ignore_index=True)
     facts["database"] = facts["database"].fillna("unknown")
+    facts["pixels"] = facts["id"]
     if match == "source":
         facts = _by_source(facts, real.path)
     facts["split"] = splitter.assign(facts, part)

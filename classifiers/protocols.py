@@ -7,12 +7,14 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
-from classifiers.cells import CELL
-from classifiers.summary import results_of, summarise
+from classifiers.summary import CELL, results, summarise
 from curation.artifact import write_json
 from curation.lineage import read_record
 
 logger = logging.getLogger(__name__)
+
+_CLAIM = ("split", "backbone", "database", "arm", "reference")
+_COLUMNS = ("train_rows", "steps", "parameters", "shared_subjects", "leaky", "short", "device")
 
 # what the pipeline hands over: nested by variable
 Cells: TypeAlias = "Path | Sequence[Cells] | Mapping[Any, Cells]"
@@ -48,13 +50,9 @@ def benchmark(
         ValueError: If an arm is to be compared with one that has no cells.
     """
     folders = list(_leaves(cells))
-    known = {folder.name: _facts(folder) for folder in folders}
+    known = pd.DataFrame([_facts(folder) for folder in folders])
     predictions = pd.concat(
-        [
-            pd.read_parquet(folder / "predictions.parquet").assign(cell=folder.name)
-            for folder in folders
-        ],
-        ignore_index=True,
+        [pd.read_parquet(folder / "predictions.parquet") for folder in folders], ignore_index=True
     )
     predictions, unmatched = _common(predictions)
     arms = list(dict.fromkeys(predictions["arm"]))
@@ -64,25 +62,28 @@ def benchmark(
             f"arms that are compared have no cells: {', '.join(sorted(unknown))}; there are "
             f"{', '.join(arms)} (protocol.reference, protocol.references)"
         )
-    summary = summarise(predictions, against, emotions=emotions)
+    leaky = set(known.loc[known["leaky"], "split"])
+    summary = summarise(predictions, against, emotions=emotions, cells=known, leaky=leaky)
     predictions.to_parquet(out / "predictions.parquet", index=False)
-    results_of(predictions, known, emotions).to_parquet(out / "results.parquet", index=False)
+    table = results(predictions, known.drop(columns=["leaky", "short"]), emotions=emotions)
+    table.to_parquet(out / "results.parquet", index=False)
     write_json(out / "summary.json", summary)
     for claim in summary["claims"]:
         logger.info("%s", _sentence(claim))
-    first = predictions.drop_duplicates(["database", "id"])
+    tested = predictions.drop_duplicates(["database", "id"])["database"]
     return {
         "cells": len(folders),
-        "train_rows": {arm: _range(known, predictions, arm) for arm in arms},
-        "short": {facts["arm"]: facts["short"] for facts in known.values() if facts.get("short")},
-        "test_rows": first["database"].value_counts().sort_index().to_dict(),
-        "unmatched": unmatched,
-        "seconds": round(sum(facts["seconds"] for facts in known.values()), 1),
-        "verdicts": {
-            f"{claim['arm']} against {claim['reference']}, {claim['backbone']}, "
-            f"{claim['database']}, {claim['split']}": claim["verdict"]
-            for claim in summary["claims"]
+        "train_rows": {arm: _span(part["train_rows"]) for arm, part in known.groupby("arm")},
+        "short": {
+            arm: short for arm, short in zip(known["arm"], known["short"], strict=True) if short
         },
+        "test_rows": tested.value_counts().sort_index().to_dict(),
+        "unmatched": unmatched,
+        "seconds": round(float(known["seconds"].sum()), 1),
+        "verdicts": [
+            {name: claim[name] for name in (*_CLAIM, "difference", "verdict")}
+            for claim in summary["claims"]
+        ],
     }
 
 
@@ -95,12 +96,21 @@ def _leaves(cells: Cells) -> Iterator[Path]:
 
 
 def _facts(folder: Path) -> dict[str, Any]:
+    """What the results say of a cell beside its scores."""
     record = read_record(folder)
     if record is None:
         raise ValueError(f"{folder} holds no finished cell (no record); run train_cell again")
-    config = record.content["config"]
-    variables = {name: config.get(name) for name in CELL}
-    return {**record.content["facts"], **variables, "seconds": record.content["seconds"]}
+    config, facts = record.content["config"], record.content["facts"]
+    last = facts["prefix"][-1]
+    return {
+        **{name: config.get(name) for name in CELL},
+        **{name: facts[name] for name in _COLUMNS},
+        "trained_parameters": facts["trained_parameters"][-1],
+        "prefix_cached": any(phase["cached"] for phase in facts["prefix"]),
+        "cut": last["cut"],
+        "seconds": record.content["seconds"],
+        "cell": folder.name,
+    }
 
 
 def _common(predictions: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
@@ -122,12 +132,9 @@ def _common(predictions: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
     return predictions[kept | (predictions["origin"] != "real")], unmatched
 
 
-def _range(known: Mapping[str, Mapping[str, Any]], predictions: pd.DataFrame, arm: str) -> Any:
-    rows = {
-        known[cell]["train_rows"]
-        for cell in set(predictions.loc[predictions["arm"] == arm, "cell"])
-    }
-    return rows.pop() if len(rows) == 1 else [min(rows), max(rows)]
+def _span(rows: pd.Series) -> int | list[int]:
+    low, high = int(rows.min()), int(rows.max())
+    return low if low == high else [low, high]
 
 
 def _sentence(claim: Mapping[str, Any]) -> str:

@@ -128,7 +128,11 @@ def summarise(
                 f"arm {arm!r} is to be compared with {reference!r}, which is no arm of the "
                 f"predictions ({', '.join(arms)}); change protocol.references"
             )
-    splits = [_split(str(name), part) for name, part in table.groupby("split", sort=False)]
+    splits = [
+        each
+        for name, part in table.groupby("split", sort=False)
+        for each in _splits(name, part, leaky)
+    ]
     figures: list[dict[str, Any]] = []
     claims: list[dict[str, Any]] = []
     for split in splits:
@@ -146,7 +150,7 @@ def summarise(
     return {
         "emotions": list(emotions),
         "seeds": sorted({int(seed) for seed in table["seed"]}),
-        "splits": [split.name for split in splits],
+        "splits": list(dict.fromkeys(split.name for split in splits)),
         "backbones": list(dict.fromkeys(table["backbone"])),
         "references": {arm: name for arm, name in references.items() if arm in arms},
         "missing": _missing(table, cells),
@@ -253,6 +257,13 @@ def _groups(databases: pd.Series, real: pd.Series) -> Iterator[tuple[str, np.nda
         yield name, ((databases == name) & real).to_numpy(bool)
     if len(names) != 1 or not real.all():
         yield ALL, np.ones(len(real), bool)
+
+
+def _splits(name: Any, table: pd.DataFrame, leaky: Collection[str]) -> list[_Split]:
+    """Return a split; one for each arm where it makes no claims, for each tests its own faces."""
+    if name not in leaky and bool(table["real"].all()):
+        return [_split(str(name), table)]
+    return [_split(str(name), part) for _, part in table.groupby("arm", sort=False)]
 
 
 def _split(name: str, table: pd.DataFrame) -> _Split:

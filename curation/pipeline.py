@@ -54,9 +54,13 @@ VARIABLES: dict[str, Callable[[DictConfig], Iterable[Any]]] = {
     "split": lambda cfg: [name for name, node in cfg.protocol.splits.items() if node],
     "part": lambda cfg: range(cfg.protocol.parts),
     "trial": lambda cfg: cfg.protocol.seeds,
-    "backbone": lambda cfg: cfg.backbones or [cfg.classifier.name],
+    "backbone": lambda cfg: cfg.backbones or [_name_of(cfg.classifier.network)],
     "arm": lambda cfg: cfg.protocol.arms,
 }
+
+
+def _name_of(network: DictConfig) -> str:
+    return network.get("name") or network._target_.rsplit(".", 1)[-1]
 
 
 class MissingStageError(Exception):
