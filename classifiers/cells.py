@@ -62,7 +62,7 @@ def train_cell(
     arm: str,
     seed: int,
     keep: int | str = "none",
-    cache: Path | None = None,
+    cache: Path | str | None = None,
     accelerator: str = "auto",
 ) -> dict[str, Any]:
     """Train one backbone on one arm's faces with one seed, and test it.
@@ -109,8 +109,8 @@ def train_cell(
     corpora = [real, *([drawn] if drawn else [])]
     # without a cache the pictures lie in a file that is gone as soon as it is open
     with tempfile.TemporaryDirectory(dir=out) as folder:
-        images = decoded(corpora, cache / "pictures" if cache else Path(folder))
-    prefix = PrefixCache(cache / "prefix" if cache else None)
+        images = decoded(corpora, Path(cache, "pictures") if cache else Path(folder))
+    prefix = PrefixCache(Path(cache, "prefix") if cache else None)
     ids = bench.facts["pixels"].to_numpy(object)
     fitted = fit(
         images,
