@@ -11,6 +11,7 @@ import pytest
 
 from classifiers import curves as command
 from classifiers.report_parts import charts, pictures
+from classifiers.report_parts.charts.lines import summed_up
 from classifiers.report_parts.training import read_training, training_section
 
 SIDE = 8
@@ -240,12 +241,12 @@ def test_thinning_keeps_the_extremes():
     y = np.sin(x / 9000)
     y[12_345], y[43_210] = 7.0, -5.0
     nothing = np.full_like(y, np.nan)
-    banded = charts._summed_up(np.array([x, y, y - 0.1, y + 0.1]))
+    banded = summed_up(np.array([x, y, y - 0.1, y + 0.1]))
     assert banded.shape[1] <= charts.MOST_POINTS
     assert banded[:2, [0, -1]].T.tolist() == [[0, y[0]], [59_999, y[-1]]]
     assert {(12_345, 7.0), (43_210, -5.0)} <= set(map(tuple, banded[:2].T))
     # without a band of its own, the band is the extremes
-    plain = charts._summed_up(np.array([x, y, nothing, nothing]))
+    plain = summed_up(np.array([x, y, nothing, nothing]))
     assert plain.shape[1] <= charts.MOST_POINTS
     assert (plain[3].max(), plain[2].min()) == (7.0, -5.0)
     assert np.average(plain[1]) == pytest.approx(y.mean(), abs=1e-3)

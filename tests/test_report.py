@@ -12,7 +12,7 @@ import pytest
 from classifiers.report import SECTIONS, report
 from classifiers.report_parts import charts, evidence, pictures
 from classifiers.report_parts.benchmark import points
-from classifiers.report_parts.charts import _ticks
+from classifiers.report_parts.charts.axes import round_ticks
 from classifiers.report_parts.training import FRAMES
 from classifiers.summary import summarise
 from curation.corpus import EMOTIONS, content_id, write_corpus
@@ -494,9 +494,9 @@ def test_a_collapse_is_among_the_warnings(made, tmp_path):
 
 
 def test_ticks_are_round_and_enclose():
-    assert _ticks(-3.2, 4.1) == [-4, -2, 0, 2, 4, 6]
-    assert _ticks(0, 100) == [0, 20, 40, 60, 80, 100]
-    assert _ticks(0.5, 0.5)[0] <= 0.5
+    assert round_ticks(-3.2, 4.1) == [-4, -2, 0, 2, 4, 6]
+    assert round_ticks(0, 100) == [0, 20, 40, 60, 80, 100]
+    assert round_ticks(0.5, 0.5)[0] <= 0.5
 
 
 def test_interval_without_bounds_draws_a_point_only():

@@ -1,273 +1,254 @@
-"""The benchmark's figures, arranged for the page: gains with intervals, scores, confusions."""
+"""A finished benchmark: what was compared on what, in which order a page lists it, and in words."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from classifiers.report_parts import charts
-from classifiers.statistics import Estimate
-from classifiers.summary import summarise
 from curation.artifact import read_json
+from curation.recipes import Recipe
 
-SCORES = ("accuracy", "macro_f1", "balanced_accuracy")
-WORDS = {
-    "original": "real faces",
-    "geometric": "real faces and their geometric copies",
-    "gan": "real faces, their geometric copies and the synthetic faces that passed the gates",
-    "synthetic": "the synthetic faces that passed the gates, alone",
+ALL = "all"  # the backbone of a claim that is pooled over backbones
+# arms of the shipped protocols, in the order of a table
+_ARMS = ("original", "geometric", "imported", "gan", "imported_gan", "no_gate", "random_drop")
+_ARMS += ("real_gan", "synthetic")
+_KEYS = ("split", "backbone", "database", "arm")
+_PARTS = {
+    "real": "real faces",
+    "geometric": "their geometric copies",
+    "imported": "third-party synthetic faces",
+    "gan": "synthetic faces",
 }
-# the arm that answers the question of the page: the same training set, with and without GAN faces
-HEADLINE = "gan"
+_GATES = {
+    "passed": " that passed the gates",
+    "none": ", whatever the gates said",
+    "random": " drawn by lot, as many as passed the gates",
+}
+_SPLITS = {
+    "external": "the databases' own split",
+    "by_picture": "folds by picture, copies and people on both sides",
+    "by_subject": "folds by subject, nobody on both sides",
+    "by_database": "one database left out at a time",
+}
+
+Figure = Mapping[str, Any]
+Claim = Mapping[str, Any]
 
 
-def benchmark_section(folders: Sequence[Path], emotions: Sequence[str]) -> dict[str, Any] | None:
-    """Read benchmark folders; several are the folds of one benchmark.
+@dataclass(frozen=True)
+class Bench:
+    """What a benchmark folder holds.
+
+    Attributes:
+        summary: ``summary.json``: figures and claims.
+        results: ``results.parquet``: a row a cell (one training) and test database.
+        predictions: ``predictions.parquet``: a row a cell and test picture.
+        recipes: What each arm is trained on, as far as it is known.
+    """
+
+    summary: Mapping[str, Any]
+    results: pd.DataFrame
+    predictions: pd.DataFrame
+    recipes: Mapping[str, Recipe] = field(default_factory=dict)
+
+    @cached_property
+    def emotions(self) -> list[str]:
+        """The outputs, in order."""
+        return list(self.summary["emotions"])
+
+    @cached_property
+    def arms(self) -> list[str]:
+        """The arms, plain ones first."""
+        known = [*self.recipes] or list(_ARMS)
+        return sorted(set(self.results["arm"]), key=lambda arm: _place(arm, known))
+
+    @cached_property
+    def backbones(self) -> list[str]:
+        """The backbones, in the order of the summary."""
+        return list(dict.fromkeys([*self.summary.get("backbones", []), *self.results["backbone"]]))
+
+    @cached_property
+    def splits(self) -> list[str]:
+        """The splits, in the order of the summary."""
+        return list(dict.fromkeys([*self.summary.get("splits", []), *self.results["split"]]))
+
+    @cached_property
+    def databases(self) -> list[str]:
+        """The test databases by name."""
+        return sorted({str(name) for name in self.results["database"]})
+
+    @cached_property
+    def figures(self) -> list[Figure]:
+        """The summary's figures: split, database, backbone, arm."""
+        return sorted(self.summary["figures"], key=self._order)
+
+    @cached_property
+    def claims(self) -> list[Claim]:
+        """The summary's claims in the same order, those over all backbones first."""
+        return sorted(self.summary["claims"], key=self._order)
+
+    @cached_property
+    def overall(self) -> list[Claim]:
+        """One claim for each split, database and arm: over all backbones, or the only one."""
+        pooled = [claim for claim in self.claims if claim["backbone"] == ALL]
+        return pooled or (self.claims if len(self.backbones) == 1 else [])
+
+    @cached_property
+    def cells(self) -> pd.DataFrame:
+        """``results`` with one row a training."""
+        return self.results.drop_duplicates("cell").reset_index(drop=True)
+
+    @property
+    def runs(self) -> int:
+        """Trainings of each arm that are paired by seed."""
+        return len(self.summary["seeds"])
+
+    def figure(self, split: str, backbone: str, database: str, arm: str) -> Figure | None:
+        """Return one figure, or None where there is none."""
+        return self._by_key.get((split, backbone, database, arm))
+
+    def claim(self, figure: Figure) -> Claim | None:
+        """Return the claim about a figure, or None for a reference."""
+        same = (claim for claim in self.claims if all(claim[key] == figure[key] for key in _KEYS))
+        return next(same, None)
+
+    def trained_on(self, arm: str) -> str:
+        """Return the training pictures of an arm: ``4,410``, or a range over folds."""
+        rows = self.cells.loc[self.cells["arm"] == arm, "train_rows"]
+        if rows.empty:
+            return ""
+        low, high = int(rows.min()), int(rows.max())
+        return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+    def predictions_of(self, figure: Figure) -> pd.DataFrame:
+        """Return the rows of ``predictions`` that a figure rests on."""
+        table = self.predictions
+        keep = np.ones(len(table), bool)
+        for name in _KEYS:
+            keep &= (table[name] == figure[name]).to_numpy()
+        return table[keep]
+
+    def words(self, arm: str) -> str:
+        """Say what an arm is trained on."""
+        count = self.trained_on(arm)
+        pictures = f"{count} training pictures" if count else ""
+        made_of = describe(self.recipes[arm]) if arm in self.recipes else ""
+        return ", ".join(filter(None, [made_of, pictures]))
+
+    def place(self, entry: Mapping[str, Any], *, database: bool = True) -> str:
+        """Name a figure or claim as shortly as the benchmark allows, without its arm."""
+        parts = [str(entry["database"])] if database else []
+        if len(self.backbones) > 1 and entry["backbone"] != ALL:
+            parts.append(str(entry["backbone"]))
+        if len(self.splits) > 1:
+            parts.append(split_words(entry["split"]))
+        return ", ".join(parts)
+
+    @cached_property
+    def _by_key(self) -> dict[tuple[str, ...], Figure]:
+        return {tuple(figure[key] for key in _KEYS): figure for figure in self.figures}
+
+    def _order(self, entry: Mapping[str, Any]) -> tuple[int, str, int, int]:
+        return (
+            self.splits.index(entry["split"]),
+            str(entry["database"]),
+            -1 if entry["backbone"] == ALL else self.backbones.index(entry["backbone"]),
+            self.arms.index(entry["arm"]),
+        )
+
+
+def read_bench(folders: Sequence[Path], recipes: Mapping[str, Recipe]) -> Bench | None:
+    """Read a benchmark folder.
 
     Args:
-        folders: Folders with ``summary.json``, ``results.parquet`` and ``predictions.parquet``.
-        emotions: The outputs, in order.
+        folders: None or one.
+        recipes: Arm → what it is trained on.
 
-    Returns:
-        What the page's template shows, or None without folders.
+    Raises:
+        ValueError: If there are several, or one that an older version made.
     """
     if not folders:
         return None
-    summary = _summary(folders, emotions)
-    reference, figures = summary["reference"], summary["figures"]
-    against = [entry for entry in figures if "against" in entry]
-    trained_on = _training_rows(folders)
-    return {
-        "reference": reference,
-        "arms": {entry["arm"]: _words(entry["arm"], trained_on) for entry in _by_arm(figures)},
-        "runs": len(summary["seeds"]),
-        "comparisons": summary["comparisons"],
-        "people": {entry["database"]: entry["subjects"] for entry in figures},
-        "design": _design(summary, figures),
-        "verdicts": [_plain_verdict(entry) for entry in against],
-        "headline": _headline(figures, reference),
-        "differences": [_difference(entry) for entry in _ordered(against)],
-        "chart": _gains(against, reference),
-        "scores": [_score_row(entry) for entry in _ordered(figures)],
-        "recalls": _recalls(figures, summary["emotions"]),
-        "emotions": summary["emotions"],
-        "confusions": [
-            {
-                "name": f"{entry['database']}, {entry['arm']}",
-                "n": f"{entry['images']} images × {entry['seeds']} trainings",
-                "chart": charts.confusion(
-                    np.asarray(entry["confusion"]),
-                    summary["emotions"],
-                    title=f"Confusion matrix of arm {entry['arm']} on {entry['database']}",
-                ),
-            }
-            for entry in _ordered(figures)
-        ],
-    }
+    if len(folders) > 1:
+        raise ValueError(
+            f"report reads one benchmark, got {len(folders)} ({', '.join(map(str, folders))}); "
+            "a benchmark holds all folds (stages.report.reads.results)"
+        )
+    folder = folders[0]
+    results = pd.read_parquet(folder / "results.parquet")
+    summary = read_json(folder / "summary.json")
+    if missing := {"split", "backbone", "cell"} - set(results) or {"claims"} - set(summary):
+        raise ValueError(
+            f"{folder} was made by an older version of Affectory (no {', '.join(sorted(missing))} "
+            "in it); run `affectory benchmark` again"
+        )
+    return Bench(summary, results, pd.read_parquet(folder / "predictions.parquet"), recipes)
 
 
-def _summary(folders: Sequence[Path], emotions: Sequence[str]) -> Mapping[str, Any]:
-    first = read_json(folders[0] / "summary.json")
-    if len(folders) == 1:
-        return first
-    frames = [pd.read_parquet(folder / "predictions.parquet") for folder in folders]
-    return summarise(frames, first["reference"], emotions=first.get("emotions", emotions))
-
-
-def _training_rows(folders: Sequence[Path]) -> dict[str, str]:
-    results = pd.concat([pd.read_parquet(folder / "results.parquet") for folder in folders])
-    found = results.groupby("arm")["train_rows"].agg(["min", "max"])
-    return {
-        str(arm): f"{low:,}" if low == high else f"{low:,} to {high:,}"
-        for arm, low, high in found.itertuples()
-    }
-
-
-def _design(summary: Mapping[str, Any], figures: Sequence[Mapping[str, Any]]) -> str:
-    runs, folds = len(summary["seeds"]), max(entry["folds"] for entry in figures)
-    databases = dict.fromkeys(entry["database"] for entry in figures)
-    tested = ", ".join(
-        f"{name} ({entry['images']} images of {entry['subjects']} people)"
-        for name in databases
-        for entry in [next(entry for entry in figures if entry["database"] == name)]
-    )
+def design(bench: Bench) -> str:
+    """Say in a paragraph what was trained and tested."""
+    tested = ", ".join(_tested(bench))
     text = (
-        f"Each arm is a training set; a recogniser is trained on it for the same number of steps "
-        f"with {runs} seed{'s' if runs != 1 else ''} and tested on real faces of people in no "
-        f"training set: {tested}. "
+        f"{len(bench.cells):,} trainings: {_listing(bench.backbones, 'backbone')}, "
+        f"{_listing(bench.arms, 'arm')}, {plural(bench.runs, 'seed')} each. An arm is a training "
+        f"set; all arms share the seeds and the test pictures: {tested}. "
     )
-    if folds > 1:
-        text += f"The people are dealt to {folds} folds, put together before scoring. "
+    if bench.splits != ["external"]:
+        text += "Split: " + "; ".join(split_words(split) for split in bench.splits) + ". "
     return text + (
-        "“Helps” or “hurts” needs both intervals of the gain, over trainings and over people, "
-        "on one side of zero. Neither covers the GANs, which were trained once."
+        "“Helps” and “hurts” need an interval of the gain that covers both the randomness of "
+        "training and the people tested to lie on one side of zero, corrected for the number of "
+        "claims. Neither covers the GANs, which were trained once."
     )
 
 
-def _ordered(figures: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    return sorted(figures, key=lambda entry: (entry["database"], _rank(entry["arm"])))
+def _tested(bench: Bench) -> list[str]:
+    found: dict[str, str] = {}
+    for figure in bench.figures:
+        people = f" of {plural(figure['subjects'], 'person')}" if figure["subjects"] else ""
+        found.setdefault(figure["database"], f"{plural(figure['images'], 'picture')}{people}")
+    return [f"{name} ({words})" for name, words in found.items()]
 
 
-def _by_arm(figures: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    return sorted(figures, key=lambda entry: _rank(entry["arm"]))
+def _listing(names: Sequence[str], what: str) -> str:
+    return plural(len(names), what) + (f" ({', '.join(names)})" if len(names) <= 6 else "")
 
 
-def _rank(arm: str) -> int:
-    return list(WORDS).index(arm) if arm in WORDS else len(WORDS)
+def plural(count: int, word: str) -> str:
+    """Count something: ``1 person``, ``12 people``."""
+    several = {"person": "people"}.get(word, f"{word}s")
+    return f"{count:,} {word if count == 1 else several}"
 
 
-def _words(arm: str, trained_on: Mapping[str, str]) -> str:
-    count = f"{trained_on[arm]} training pictures" if arm in trained_on else ""
-    return ", ".join(filter(None, [WORDS.get(arm, ""), count]))
+def split_words(split: str) -> str:
+    """Say what a split is, where it is one that everybody knows."""
+    return _SPLITS.get(split, split.replace("_", " "))
 
 
-def _estimate(plain: Mapping[str, Any]) -> Estimate:
-    def number(key: str) -> float:
-        return math.nan if plain.get(key) is None else float(plain[key])
-
-    return Estimate(
-        number("value"), number("low"), number("high"), int(plain.get("n") or 0), number("p")
-    )
-
-
-def _difference(entry: Mapping[str, Any]) -> dict[str, Any]:
-    against = entry["against"]
-    runs = _estimate(against["seeds"])
-    return {
-        "database": entry["database"],
-        "arm": entry["arm"],
-        "runs": runs,
-        "people": _estimate(against["subjects"]),
-        "p": charts.DASH
-        if math.isnan(runs.p)
-        else f"{runs.p:.2g}"
-        if runs.p >= 0.001
-        else "<0.001",
-        "images": entry["images"],
-        "verdict": against["verdict"],
-    }
+def describe(recipe: Recipe) -> str:
+    """Say what a recipe takes: ``real faces, their geometric copies``."""
+    words = []
+    for origin, part in recipe.parts.items():
+        text = _PARTS[origin] + (_GATES[part.gate] if origin in ("gan", "imported") else "")
+        if part.ratio is not None:
+            text += f", {part.ratio:g} for each real face"
+        elif part.count is not None:
+            text += f", {part.count:,} in all"
+        words.append(text)
+    return " and ".join(words) + (", alone" if set(recipe.parts) <= {"gan", "imported"} else "")
 
 
-def _plain_verdict(entry: Mapping[str, Any]) -> dict[str, Any]:
-    against = entry["against"]
-    return {
-        "database": entry["database"],
-        "arm": entry["arm"],
-        "verdict": against["verdict"],
-        "gain": against["difference"],
-        "over_seeds": against["seeds"],
-        "over_subjects": against["subjects"],
-    }
+def _place(arm: str, known: Sequence[str]) -> tuple[int, str]:
+    return (known.index(arm) if arm in known else len(known)), arm
 
 
-def _headline(figures: Sequence[Mapping[str, Any]], reference: str) -> list[dict[str, Any]]:
-    plain = {entry["database"]: entry for entry in figures if entry["arm"] == reference}
-    lines = []
-    for entry in figures:
-        if entry["arm"] != HEADLINE or "against" not in entry:
-            continue
-        row, without = _difference(entry), plain[entry["database"]]
-        covered = " and ".join(
-            f"{_range(estimate)} over {estimate.n} {unit}"
-            for estimate, unit in ((row["runs"], "paired trainings"), (row["people"], "people"))
-            if not math.isnan(estimate.low)
-        )
-        interval = f" (95 % interval {covered})" if covered else " (one run: no interval)"
-        lines.append(
-            {
-                "database": entry["database"],
-                "word": row["verdict"],
-                "sentence": (
-                    f"{points(row['runs'].value)} points of accuracy{interval}: "
-                    f"{100 * entry['accuracy']['mean']:.1f} % with and "
-                    f"{100 * without['accuracy']['mean']:.1f} % without, "
-                    f"{entry['images']} test images."
-                ),
-            }
-        )
-    return lines
-
-
-def points(value: float) -> str:
-    """Write a difference of shares as signed percentage points: ``+2.1``."""
-    if not math.isfinite(value):
-        return charts.DASH
-    text = f"{100 * value:+.1f}"
-    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "\N{MINUS SIGN}")
-
-
-def _range(estimate: Estimate) -> str:
-    return f"{points(estimate.low)} to {points(estimate.high)}"
-
-
-def _gains(entries: Sequence[Mapping[str, Any]], reference: str) -> str:
-    lines = []
-    for entry in _ordered(entries):
-        row = _difference(entry)
-        label = f"{entry['arm']} on {entry['database']}"
-        pair = [
-            charts.Point(
-                series,
-                *(100 * bound for bound in estimate[:3]),
-                note=(
-                    f"{label}: {points(estimate.value)} ({_range(estimate)}), "
-                    f"n = {estimate.n} {unit}"
-                ),
-            )
-            for series, estimate, unit in (
-                (0, row["runs"], "trainings"),
-                (1, row["people"], "people"),
-            )
-        ]
-        lines.append((label, pair))
-    return charts.intervals(
-        lines,
-        title=f"Gain in accuracy of each arm against {reference}, with 95 % intervals",
-        unit=f"percentage points against {reference}",
-        zero=True,
-    )
-
-
-def _score_row(entry: Mapping[str, Any]) -> dict[str, Any]:
-    row = {
-        "database": entry["database"],
-        "arm": entry["arm"],
-        "runs": entry["seeds"],
-        "images": entry["images"],
-        "people": entry["subjects"],
-    }
-    for score in SCORES:
-        figure = entry[score]
-        std = figure.get("std")
-        row[score] = {
-            "mean": f"{100 * figure['mean']:.1f}",
-            "std": charts.DASH if std is None else f"{100 * std:.1f}",
-            "interval": _estimate({**figure, "value": figure["mean"], "n": entry["seeds"]}),
-        }
-    return row
-
-
-def _recalls(figures: Sequence[Mapping[str, Any]], emotions: Sequence[str]) -> list[dict[str, Any]]:
-    rows = []
-    for entry in _ordered(figures):
-        counts = np.asarray(entry["confusion"]).sum(axis=1)
-        pairs = [
-            (entry["precision"].get(emotion), entry["recall"].get(emotion)) for emotion in emotions
-        ]
-        rows.append(
-            {
-                "database": entry["database"],
-                "arm": entry["arm"],
-                "cells": [
-                    " / ".join(
-                        charts.DASH if value is None else f"{100 * value:.0f}" for value in pair
-                    )
-                    for pair in pairs
-                ],
-                "counts": [round(count / entry["seeds"]) for count in counts],
-            }
-        )
-    return rows
+def by_database(entries: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Group figures or claims by test database."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for entry in entries:
+        groups.setdefault(str(entry["database"]), []).append(entry)
+    return groups

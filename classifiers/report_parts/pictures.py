@@ -1,7 +1,11 @@
-"""Pictures of a corpus as data URIs: drawn at random by a seed, never picked by eye."""
+"""Pictures of a corpus as data URIs: drawn at random by a seed, never picked by eye.
+
+A page is made to be passed on, so it shows a picture only where the licence record of its database
+lets that picture be passed on (`Showing`).
+"""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from curation.corpus import Corpus, decode_png
+from curation.licences import Licence, permitted
 
 LARGEST = 112  # px; larger faces are averaged down, so that a page of 300 stays a few megabytes
 LOSSLESS = 96
@@ -22,6 +27,33 @@ KINDS = {
     "kept": "synthetic, passed",
     "rejected": "synthetic, rejected",
 }
+
+
+@dataclass(frozen=True)
+class Showing:
+    """Which pictures may stand on a page.
+
+    Attributes:
+        terms: Database → its licence; one that is not in it allows nothing.
+        trained_on: Databases of the real training faces, which bind the faces of their GANs.
+        restricted: Whether the page is private and shows everything.
+    """
+
+    terms: Mapping[str, Licence]
+    trained_on: frozenset[str]
+    restricted: bool = False
+
+    def allowed(self, facts: pd.DataFrame) -> np.ndarray:
+        """Return one boolean a row of facts with ``origin`` and ``database``."""
+        if self.restricted:
+            return np.ones(len(facts), bool)
+        return permitted(facts, self.terms, set(self.trained_on))
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the GANs' faces may be shown."""
+        facts = pd.DataFrame({"origin": ["gan"], "database": [None]})
+        return bool(self.allowed(facts)[0])
 
 
 @dataclass(frozen=True)
@@ -43,11 +75,12 @@ class Picture:
 
 @dataclass(frozen=True)
 class Strip:
-    """Pictures of one kind and emotion, drawn at random among `among`."""
+    """Pictures of one kind and emotion, drawn at random among `among` that may be shown."""
 
     kind: str
     pictures: Sequence[Picture]
     among: int
+    withheld: str = ""  # how many others there are, and whose
 
 
 def sample_strips(
@@ -57,6 +90,7 @@ def sample_strips(
     *,
     columns: int,
     seed: int,
+    showing: Showing,
 ) -> dict[str, list[Strip]]:
     """Draw examples at random: emotion → a strip of each kind.
 
@@ -66,22 +100,31 @@ def sample_strips(
         emotions: Which emotions.
         columns: Pictures in a strip.
         seed: Which pictures; the same seed gives the same whatever the order of the rows.
+        showing: Which may be shown.
     """
-    places = _places([*corpora, *synthetic])
+    places = _places([*corpora, *synthetic], showing)
     drawn: dict[tuple[str, str], tuple[list[tuple[Path, int]], int]] = {}
+    withheld: dict[tuple[str, str], str] = {}
     for emotion in emotions:
         for number, kind in enumerate(KINDS):
             found = places[(places["kind"] == kind) & (places["emotion"] == emotion)]
+            withheld[emotion, kind] = _withheld(found[~found["allowed"]])
+            found = found[found["allowed"]]
             order = np.random.default_rng([seed, number, len(found)]).permutation(len(found))
             rows = found.iloc[order[:columns]]
             drawn[emotion, kind] = (
                 list(zip(rows["folder"], rows["index"], strict=True)),
                 len(found),
             )
-    pictures = _read({place for chosen, _ in drawn.values() for place in chosen})
+    pictures = read_pictures({place for chosen, _ in drawn.values() for place in chosen})
     return {
         emotion: [
-            Strip(KINDS[kind], [pictures[place] for place in chosen], among)
+            Strip(
+                KINDS[kind],
+                [pictures[place] for place in chosen],
+                among,
+                withheld[emotion, kind],
+            )
             for kind in KINDS
             for chosen, among in [drawn[emotion, kind]]
         ]
@@ -142,16 +185,26 @@ def row_of_faces(path: Path, *, side: int | None, first_of_each: bool) -> tuple[
     return data_uri(buffer.tobytes(), "webp"), row.shape[1] * max(1, SHOWN // row.shape[0])
 
 
-def _places(folders: Sequence[Path]) -> pd.DataFrame:
-    """List every picture once: kind, emotion, id, folder, index of its row."""
+def _withheld(hidden: pd.DataFrame) -> str:
+    if hidden.empty:
+        return ""
+    databases = ", ".join(sorted(set(hidden["database"].fillna("unnamed").astype(str))))
+    return f"{len(hidden):,} of {databases} are not shown: their licence does not let them be"
+
+
+def _places(folders: Sequence[Path], showing: Showing) -> pd.DataFrame:
+    """List every picture once: kind, emotion, id, folder, index of its row, whether to show it."""
     frames = []
     for folder in folders:
         facts = Corpus(folder).facts
         made = facts["origin"].isin(SYNTHETIC)
         verdict = np.where(facts["keep"].fillna(False).astype(bool), "kept", "rejected")
         kind = np.where(made, verdict, facts["origin"])
-        frame = facts[["id", "emotion", "split"]].assign(
-            kind=kind, folder=np.full(len(facts), folder, object), index=np.arange(len(facts))
+        frame = facts[["id", "emotion", "split", "database"]].assign(
+            kind=kind,
+            folder=np.full(len(facts), folder, object),
+            index=np.arange(len(facts)),
+            allowed=showing.allowed(facts),
         )
         # a corpus that no gate has judged yet says nothing about its synthetic faces
         judged = ~made | facts["keep"].notna()
@@ -160,7 +213,8 @@ def _places(folders: Sequence[Path]) -> pd.DataFrame:
     return every.drop_duplicates(["id", "kind"]).reset_index(drop=True)
 
 
-def _read(places: set[tuple[Path, int]]) -> dict[tuple[Path, int], Picture]:
+def read_pictures(places: set[tuple[Path, int]]) -> dict[tuple[Path, int], Picture]:
+    """Read pictures: (folder of a corpus, index of the row) → picture."""
     pictures = {}
     for folder in {folder for folder, _ in places}:
         corpus = Corpus(folder)
