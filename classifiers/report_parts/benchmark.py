@@ -12,7 +12,7 @@ import pandas as pd
 from curation.artifact import read_json
 from curation.recipes import Recipe
 
-ALL = "all"  # the backbone of a claim that is pooled over backbones
+ALL = "all"  # backbones of a claim, or databases of a split, together
 # arms of the shipped protocols, in the order of a table
 _ARMS = ("original", "geometric", "imported", "gan", "imported_gan", "no_gate", "random_drop")
 _ARMS += ("real_gan", "synthetic")
@@ -79,12 +79,25 @@ class Bench:
     @cached_property
     def databases(self) -> list[str]:
         """The test databases by name."""
-        return sorted({str(name) for name in self.results["database"]})
+        return sorted({str(name) for name in self.results["database"]} - {ALL})
+
+    @cached_property
+    def folded(self) -> set[str]:
+        """The splits that test in several parts, as k folds do."""
+        return set(self.results.loc[self.results["part"] > 0, "split"])
 
     @cached_property
     def figures(self) -> list[Figure]:
-        """The summary's figures: split, database, backbone, arm."""
-        return sorted(self.summary["figures"], key=self._order)
+        """The summary's figures: split, database, backbone, arm.
+
+        All databases together are listed for folds alone, which are taken out of one pool.
+        """
+        found = [
+            figure
+            for figure in self.summary["figures"]
+            if figure["database"] != ALL or figure["split"] in self.folded
+        ]
+        return sorted(found, key=self._order)
 
     @cached_property
     def claims(self) -> list[Claim]:
@@ -129,8 +142,10 @@ class Bench:
         table = self.predictions
         keep = np.ones(len(table), bool)
         for name in _KEYS:
-            keep &= (table[name] == figure[name]).to_numpy()
-        return table[keep]
+            if figure[name] != ALL:
+                keep &= (table[name] == figure[name]).to_numpy()
+        # a database's figures are of its real faces
+        return table[keep if figure["database"] == ALL else keep & (table["origin"] == "real")]
 
     def words(self, arm: str) -> str:
         """Say what an arm is trained on."""
@@ -141,7 +156,8 @@ class Bench:
 
     def place(self, entry: Mapping[str, Any], *, database: bool = True) -> str:
         """Name a figure or claim as shortly as the benchmark allows, without its arm."""
-        parts = [str(entry["database"])] if database else []
+        name = "all test pictures" if entry["database"] == ALL else str(entry["database"])
+        parts = [name] if database else []
         if len(self.backbones) > 1 and entry["backbone"] != ALL:
             parts.append(str(entry["backbone"]))
         if len(self.splits) > 1:
@@ -152,9 +168,10 @@ class Bench:
     def _by_key(self) -> dict[tuple[str, ...], Figure]:
         return {tuple(figure[key] for key in _KEYS): figure for figure in self.figures}
 
-    def _order(self, entry: Mapping[str, Any]) -> tuple[int, str, int, int]:
+    def _order(self, entry: Mapping[str, Any]) -> tuple[int, bool, str, int, int]:
         return (
             self.splits.index(entry["split"]),
+            entry["database"] == ALL,
             str(entry["database"]),
             -1 if entry["backbone"] == ALL else self.backbones.index(entry["backbone"]),
             self.arms.index(entry["arm"]),
@@ -209,6 +226,8 @@ def design(bench: Bench) -> str:
 def _tested(bench: Bench) -> list[str]:
     found: dict[str, str] = {}
     for figure in bench.figures:
+        if figure["database"] == ALL:
+            continue
         people = f" of {plural(figure['subjects'], 'person')}" if figure["subjects"] else ""
         found.setdefault(figure["database"], f"{plural(figure['images'], 'picture')}{people}")
     return [f"{name} ({words})" for name, words in found.items()]

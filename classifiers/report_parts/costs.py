@@ -7,10 +7,8 @@ import pandas as pd
 
 from classifiers.report_parts import charts, tables
 from classifiers.report_parts.benchmark import Bench, plural
-from classifiers.report_parts.evidence import duration
-from classifiers.report_parts.tables import Column, Table
-
-SECONDS = tables.Kind(duration, lambda value: (value,), ("in s",))
+from classifiers.report_parts.scores import interval
+from classifiers.report_parts.tables import SECONDS, Column, Table, duration
 
 
 def cost_section(bench: Bench) -> dict[str, Any] | None:
@@ -114,8 +112,7 @@ def _charts(bench: Bench, cells: pd.DataFrame) -> list[dict[str, Any]]:
                     100 * value["mean"],
                     bench.arms.index(figure["arm"]) % 8,
                     figure["backbone"] if value["mean"] == best[figure["backbone"]] else "",
-                    *(math.nan if value.get(end) is None else 100 * value[end]
-                      for end in ("low", "high")),
+                    *(math.nan if end is None else 100 * end for end in interval(figure)),
                     note=f"{figure['backbone']}, {figure['arm']}: {100 * value['mean']:.1f} %",
                 )
                 for figure in figures

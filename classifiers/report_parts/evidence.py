@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from classifiers.report_parts import charts, pictures
+from classifiers.report_parts import charts, pictures, tables
+from classifiers.report_parts.tables import CODE, SECONDS, Column, Table, duration
 from classifiers.statistics import Estimate, wilson
 from curation.artifact import read_json
 from curation.corpus import Corpus
@@ -18,6 +19,8 @@ from curation.lineage import Record, lineage, read_record
 
 Face = dict[Any, Any]  # a row of a corpus without its picture
 ALL = "all"
+CELL = "train_cell"  # the stage whose results a benchmark gathers, many of a kind
+_CELL_PLACE = ("fold", "split", "part", "backbone", "arm", "run")
 
 
 def synthetic_faces(folders: Sequence[Path]) -> list[Face]:
@@ -39,7 +42,7 @@ def gate_outcomes(faces: Sequence[Face], emotions: Sequence[str]) -> dict[str, A
         emotions: Which emotions; a line for all of them follows.
 
     Returns:
-        ``made``, ``kept``, ``share``, ``reasons``, ``rows``, ``series`` (name, CSS class) and
+        ``made``, ``kept``, ``share``, ``rows``, ``table``, ``series`` (name, CSS class) and
         ``chart``.
     """
     rows = []
@@ -72,13 +75,31 @@ def gate_outcomes(faces: Sequence[Face], emotions: Sequence[str]) -> dict[str, A
         "made": rows[-1]["made"],
         "kept": rows[-1]["kept"],
         "share": rows[-1]["share"],
-        "reasons": reasons,
         "rows": rows,
+        "table": _outcome_table(rows, reasons),
         "series": series,
         "chart": charts.stacked_bars(
             bars, series, title="Synthetic faces made, passed and rejected, for each emotion"
         ),
     }
+
+
+def _outcome_table(rows: Sequence[Mapping[str, Any]], reasons: Sequence[str]) -> Table:
+    columns = [
+        Column("emotion", tables.TEXT),
+        *(Column(name, tables.COUNT) for name in ("made", "passed")),
+        Column("share"),
+        *(Column(reason, tables.COUNT) for reason in reasons),
+    ]
+    lines = [
+        [
+            *(row[key] for key in ("emotion", "made", "kept", "share")),
+            *(row["rejected"].get(reason, 0) for reason in reasons),
+        ]
+        for row in rows
+    ]
+    caption = "Synthetic faces by outcome"
+    return Table("gate-outcomes", caption, columns, lines, totals=[len(lines) - 1])
 
 
 def _of(faces: Sequence[Face], emotion: str, emotions: Sequence[str]) -> list[Face]:
@@ -97,7 +118,8 @@ def agreement(
         emotions: Which emotions; a line for all of them follows.
 
     Returns:
-        ``rows`` (emotion, ``synthetic`` and ``real`` as `Estimate`, real may be None), ``chart``.
+        ``rows`` (emotion, ``synthetic`` and ``real`` as `Estimate`, real may be None), ``chart``
+        and ``table``.
     """
     judged = [face for face in _of(faces, ALL, emotions) if face["predicted"]]
     if not judged:
@@ -135,7 +157,39 @@ def agreement(
         unit="per cent named as intended",
         bounds=(0, 100),
     )
-    return {"rows": rows, "chart": chart}
+    return {"rows": rows, "chart": chart, "table": _agreement_table(rows)}
+
+
+def _agreement_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    columns = [Column("emotion", tables.TEXT)]
+    for group in ("synthetic, before the gates", "real, out of fold"):
+        columns += [
+            Column("%", tables.PERCENT, group),
+            Column("95 % interval", tables.BOUNDS, group),
+            Column("n", tables.COUNT, group),
+        ]
+    columns.append(Column("otherwise named as", tables.TEXT))
+    lines = [
+        [
+            row["emotion"],
+            *(
+                cell
+                for estimate in (row["synthetic"], row["real"])
+                for cell in (
+                    (estimate.value, (estimate.low, estimate.high), estimate.n)
+                    if estimate
+                    else (None, None, None)
+                )
+            ),
+            row["otherwise"],
+        ]
+        for row in rows
+    ]
+    caption = (
+        "Faces named as meant, per cent; Wilson 95 % intervals count pictures as independent, "
+        "which faces of one person are not"
+    )
+    return Table("agreement", caption, columns, lines, totals=[len(lines) - 1])
 
 
 def _otherwise(part: Sequence[Face]) -> str:
@@ -215,33 +269,40 @@ def names_of(records: Sequence[Record]) -> list[str]:
 
 
 def timings(records: Sequence[Record]) -> dict[str, Any]:
-    """Return one line a stage, in the order in which they were made, and the sum."""
-    seconds = [float(record.content.get("seconds") or 0) for record in records]
-    return {
-        "rows": [
-            {
-                "stage": record.stage,
-                "name": name,
-                "time": duration(spent),
-                "seed": record.content.get("seed", charts.DASH),
-                "content": str(record.content.get("content", "") or record.folder.name)[:16],
-            }
-            for record, name, spent in zip(records, names_of(records), seconds, strict=True)
-        ],
-        "total": duration(sum(seconds)),
-    }
+    """Say how long each stage took, in the order in which they were made; cells count as one.
+
+    Returns:
+        ``total`` in words, and ``table``, or None without records.
+    """
+    total = duration(sum(_seconds(record) for record in records))
+    cells = [record for record in records if record.stage == CELL]
+    rows = []
+    for record, name in zip(records, names_of(records), strict=True):
+        if record.stage != CELL:
+            seed = record.content.get("seed", charts.DASH)
+            rows.append([record.stage, name, _seconds(record), str(seed), _content(record)])
+        elif record is cells[0]:
+            spent = sum(_seconds(cell) for cell in cells)
+            rows.append(
+                [CELL, f"{len(cells):,} trainings", spent, "each its own", "see Provenance"]
+            )
+    columns = [
+        Column("stage", tables.TEXT),
+        Column("name", tables.TEXT),
+        Column("time", SECONDS),
+        Column("seed"),
+        Column("content", CODE),
+    ]
+    caption = f"Wall-clock time of each stage that led here; {total} in all"
+    return {"total": total, "table": Table("time", caption, columns, rows) if rows else None}
 
 
-def duration(seconds: float) -> str:
-    """Put seconds into words: ``0.4 s``, ``12 s``, ``3 min 05 s``, ``2 h 10 min``."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+def _seconds(record: Record) -> float:
+    return float(record.content.get("seconds") or 0)
+
+
+def _content(record: Record) -> str:
+    return str(record.content.get("content", "") or record.folder.name)[:16]
 
 
 def provenance(records: Sequence[Record], faces: Sequence[Face]) -> dict[str, Any]:
@@ -257,26 +318,73 @@ def provenance(records: Sequence[Record], faces: Sequence[Face]) -> dict[str, An
     for (emotion, generator), group in sorted(groups.items(), key=lambda item: item[0]):
         truncations = {face["truncation"] for face in group} - {None}
         generators.append(
-            {
-                "emotion": emotion,
-                "generator": generator,
-                "faces": len(group),
-                "truncation": ", ".join(f"{value:g}" for value in sorted(truncations)) or "none",
-            }
+            [
+                emotion,
+                generator,
+                len(group),
+                ", ".join(f"{value:g}" for value in sorted(truncations)) or "none",
+            ]
         )
     return {
-        "versions": {name: ", ".join(sorted(found)) for name, found in versions.items()},
-        "several": any(len(found) > 1 for found in versions.values()),
-        "generators": generators,
-        "settings": [
-            {
-                "name": f"{record.stage} {name}",
-                "text": json.dumps(record.content.get("config"), indent=1, default=str),
-            }
-            for record, name in zip(records, names_of(records), strict=True)
-            if record.content.get("config")
-        ],
+        "versions": _version_table(versions) if versions else None,
+        "generators": _generator_table(generators) if generators else None,
+        "cells": _cell_table([record for record in records if record.stage == CELL]),
+        "settings": _settings(records),
     }
+
+
+def _version_table(versions: Mapping[str, set[str]]) -> Table:
+    several = any(len(found) > 1 for found in versions.values())
+    return Table(
+        "versions",
+        "Versions" + (" of the stages; several where they differ" if several else ""),
+        [Column("package", tables.TEXT), Column("version", tables.TEXT)],
+        [[name, ", ".join(sorted(found))] for name, found in versions.items()],
+    )
+
+
+def _generator_table(rows: Sequence[Sequence[Any]]) -> Table:
+    return Table(
+        "generators",
+        "Generator checkpoints; with seed and truncation every synthetic face can be drawn again",
+        [
+            Column("emotion", tables.TEXT),
+            Column("checkpoint", CODE),
+            Column("faces", tables.COUNT),
+            Column("truncation"),
+        ],
+        rows,
+    )
+
+
+def _cell_table(cells: Sequence[Record]) -> Table | None:
+    """Name every training of the benchmark with the hash of what it left."""
+    if not cells:
+        return None
+    used = [key for key in _CELL_PLACE if any(cell.content.get(key) is not None for cell in cells)]
+    columns = [*(Column(key, tables.TEXT) for key in used), Column("content", CODE)]
+    columns += [Column("time", SECONDS)]
+    rows = [
+        [*(cell.content.get(key) for key in used), _content(cell), _seconds(cell)] for cell in cells
+    ]
+    return Table("cells", "Trainings of the benchmark", columns, rows)
+
+
+def _settings(records: Sequence[Record]) -> list[dict[str, str]]:
+    """Return the settings of each stage; of cells that differ by fold or seed alone, once."""
+    found: dict[str, str] = {}
+    for record, name in zip(records, names_of(records), strict=True):
+        if not record.content.get("config"):
+            continue
+        if record.stage == CELL:
+            name = ", ".join(str(record.content.get(key)) for key in ("split", "backbone", "arm"))
+        text = json.dumps(record.content.get("config"), indent=1, default=str)
+        place = f"{record.stage} {name}"
+        # two stages of one name are both shown, two cells of one arm are the same but for the seed
+        while place in found and record.stage != CELL:
+            place += "'"
+        found.setdefault(place, text)
+    return [{"name": name, "text": text} for name, text in found.items()]
 
 
 def upstream(*folders: Sequence[Path]) -> list[Record]:

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from classifiers.report_parts import charts
+from classifiers.report_parts import charts, tables
+from classifiers.report_parts.tables import Column, Table
 from curation.artifact import read_json
 
 DISTANCES = {"frechet": "Fréchet distance", "kernel": "Kernel distance"}
@@ -30,9 +31,9 @@ def fidelity_section(metrics: Sequence[Mapping[str, Any]]) -> list[dict[str, Any
         metrics: What ``score`` wrote, one a fold.
 
     Returns:
-        One dict an extractor: ``extractor``, ``resizer``, ``distances`` (tables with ``name``,
-        ``rows``, ``chart``), ``shares`` (rows of the neighbour figures), ``missing`` (why a set
-        has no figures) and ``several`` (whether lines carry the number of a fold).
+        One dict an extractor: ``extractor``, ``resizer``, ``distances`` (``name``, ``rows``,
+        ``chart``, ``table``), ``shares`` (table of the neighbour figures) and ``missing`` (why a
+        set has no figures).
     """
     several = len(metrics) > 1
     grouped: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
@@ -40,39 +41,94 @@ def fidelity_section(metrics: Sequence[Mapping[str, Any]]) -> list[dict[str, Any
         for line in content.get("fidelity", []):
             group = f"fold {number}" if several else ""
             grouped.setdefault(line["extractor"], []).append((group, line))
-    return [_extractor(name, lines, several) for name, lines in grouped.items()]
+    return [
+        _extractor(number, name, lines, several)
+        for number, (name, lines) in enumerate(grouped.items())
+    ]
 
 
 def _extractor(
-    name: str, lines: Sequence[tuple[str, Mapping[str, Any]]], several: bool
+    number: int, name: str, lines: Sequence[tuple[str, Mapping[str, Any]]], several: bool
 ) -> dict[str, Any]:
-    tables = []
+    distances = []
     for key, title in DISTANCES.items():
         rows = [_row(group, line["emotion"], line[key]) for group, line in lines if key in line]
         if rows:
-            tables.append({"name": title, "rows": rows, "chart": _chart(title, rows)})
+            table = _distance_table(f"{key}-{number}", f"{title}, {name}", rows, several)
+            distances.append(
+                {"name": title, "rows": rows, "chart": _chart(title, rows), "table": table}
+            )
     measured = [(group, line) for group, line in lines if any(key in line for key in SHARES)]
     return {
         "extractor": name,
         "resizer": lines[0][1].get("resizer", ""),
-        "several": several,
-        "distances": tables,
-        "share_names": list(SHARES.values()),
-        "shares": [
-            {
-                "group": group,
-                "emotion": line["emotion"],
-                "cells": [_row(group, line["emotion"], line.get(key) or {}) for key in SHARES],
-            }
-            for group, line in measured
-        ],
-        "neighbours": lines[0][1].get("k", "k"),
+        "distances": distances,
+        "shares": _share_table(number, lines[0][1].get("k", "k"), measured, several),
         "missing": [
             f"{line['emotion']} {group}".strip() + f": {line['missing']}"
             for group, line in lines
             if line.get("missing")
         ],
     }
+
+
+def _distance_table(
+    name: str, title: str, rows: Sequence[Mapping[str, Any]], several: bool
+) -> Table:
+    fold = [Column("fold", tables.TEXT)] if several else []
+    columns = [
+        Column("emotion", tables.TEXT),
+        *fold,
+        *(Column(text) for text in ("distance", "95 % interval", "n real", "n synthetic")),
+        *(Column(text) for text in ("at floor's n", "floor", "n of floor")),
+        Column("", tables.WARNING),
+    ]
+    keys = ("value", "interval", "n_real", "n_fake", "at_floor_n", "floor", "n_floor")
+    lines = [
+        [
+            row["emotion"],
+            *([row["group"]] if several else []),
+            *(row[key] for key in keys),
+            "small sample" if row["small"] else "",
+        ]
+        for row in rows
+    ]
+    return Table(
+        f"distance-{name}",
+        f"{title}; jackknife 95 % intervals over people and samples",
+        columns,
+        lines,
+        totals=_sums(rows),
+    )
+
+
+def _share_table(
+    number: int, k: object, measured: Sequence[tuple[str, Mapping[str, Any]]], several: bool
+) -> Table | None:
+    if not measured:
+        return None
+    fold = [Column("fold", tables.TEXT)] if several else []
+    columns = [Column("emotion", tables.TEXT), *fold]
+    for title in SHARES.values():
+        columns += [Column(text, group=title) for text in ("value", "95 % interval", "floor")]
+    columns += [Column("n real"), Column("n synthetic")]
+    lines = []
+    for group, line in measured:
+        rows = [_row(group, line["emotion"], line.get(key) or {}) for key in SHARES]
+        cells = [row[key] for row in rows for key in ("value", "interval", "floor")]
+        counts = [rows[0]["n_real"], rows[0]["n_fake"]]
+        lines.append([line["emotion"], *([group] if several else []), *cells, *counts])
+    return Table(
+        f"neighbours-{number}",
+        f"Neighbour figures, k = {k}: value, 95 % interval and floor",
+        columns,
+        lines,
+        totals=_sums([line for _, line in measured]),
+    )
+
+
+def _sums(rows: Sequence[Mapping[str, Any]]) -> list[int]:
+    return [number for number, row in enumerate(rows) if row["emotion"] == "all"]
 
 
 def _row(group: str, emotion: str, figure: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from classifiers.report_parts import charts
+from classifiers.report_parts import charts, tables
+from classifiers.report_parts.tables import Column, Table
 
 Metrics = Mapping[str, Any]
 _SHOWN = ("precision", "recall", "coverage")
@@ -17,9 +18,8 @@ def gate_section(metrics: Sequence[Metrics]) -> dict[str, Any]:
             was invented say nothing about it.
 
     Returns:
-        ``costs`` (a row a gate, emotion and fold: ``group``, ``gate``, ``emotion``, ``removed``,
-        ``left``, ``cells`` and ``by_lot``), ``space``, ``k``, ``notes`` (sentences) and
-        ``reliability`` (one a fold: ``name``, ``chart``, ``rows``).
+        ``costs`` (two tables, of all emotions and of each, or none), ``space``, ``k``, ``notes``
+        (sentences) and ``reliability`` (one a fold: ``name``, ``chart``, ``table``).
     """
     several = len(metrics) > 1
     costs, notes, reliability = [], [], []
@@ -32,14 +32,47 @@ def gate_section(metrics: Sequence[Metrics]) -> dict[str, Any]:
             reliability.append(_reliability(group, calibration))
     first = metrics[0] if metrics else {}
     return {
-        "several": several,
-        "figures": _SHOWN,
-        "costs": costs,
+        "costs": _cost_tables(costs, several) if costs else [],
         "space": (first.get("space") or {}).get("extractor", ""),
         "k": first.get("neighbours", "k"),
         "notes": notes,
         "reliability": reliability,
     }
+
+
+def _cost_tables(costs: Sequence[Mapping[str, Any]], several: bool) -> list[Table]:
+    columns = [
+        Column("gate", tables.TEXT),
+        *([Column("fold", tables.TEXT)] if several else []),
+        Column("emotion"),
+        *(Column(name, tables.COUNT) for name in ("removed", "left", "n real")),
+        *(Column(f"{name}, %") for name in _SHOWN),
+        Column("coverage by lot, %"),
+    ]
+
+    def table(name: str, caption: str, chosen: Sequence[Mapping[str, Any]]) -> Table:
+        rows = [
+            [
+                row["gate"],
+                *([row["group"]] if several else []),
+                *(row[key] for key in ("emotion", "removed", "left", "n_real")),
+                *row["cells"],
+                row["by_lot"],
+            ]
+            for row in chosen
+        ]
+        return Table(name, caption, columns, rows)
+
+    every = [row for row in costs if row["emotion"] == "all"]
+    each = [row for row in costs if row["emotion"] != "all"]
+    return [
+        table("gate-costs", "What each gate cost, all emotions", every),
+        table(
+            "gate-costs-per-emotion",
+            "What each gate cost, for each emotion that it took faces of",
+            each,
+        ),
+    ]
 
 
 def _cost(group: str, line: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,5 +176,15 @@ def _reliability(group: str, calibration: Mapping[str, Any]) -> dict[str, Any]:
             x="its probability, per cent",
             y="right, per cent",
         ),
-        "rows": rows,
+        "table": Table(
+            f"reliability-{group}".replace(" ", "-").rstrip("-"),
+            "Expected calibration error over 15 bins, and mean negative log-likelihood",
+            [
+                Column("probabilities", tables.TEXT),
+                *(Column(name) for name in ("error, points", "95 % interval")),
+                Column("log-likelihood loss"),
+                Column("n", tables.COUNT),
+            ],
+            [[row[key] for key in ("name", "error", "interval", "loss", "n")] for row in rows],
+        ),
     }

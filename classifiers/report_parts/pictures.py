@@ -102,11 +102,12 @@ def sample_strips(
         seed: Which pictures; the same seed gives the same whatever the order of the rows.
         showing: Which may be shown.
     """
+    kinds = list(KINDS) if synthetic else ["real", "geometric"]
     places = _places([*corpora, *synthetic], showing)
     drawn: dict[tuple[str, str], tuple[list[tuple[Path, int]], int]] = {}
     withheld: dict[tuple[str, str], str] = {}
     for emotion in emotions:
-        for number, kind in enumerate(KINDS):
+        for number, kind in enumerate(kinds):
             found = places[(places["kind"] == kind) & (places["emotion"] == emotion)]
             withheld[emotion, kind] = _withheld(found[~found["allowed"]])
             found = found[found["allowed"]]
@@ -125,7 +126,7 @@ def sample_strips(
                 among,
                 withheld[emotion, kind],
             )
-            for kind in KINDS
+            for kind in kinds
             for chosen, among in [drawn[emotion, kind]]
         ]
         for emotion in emotions

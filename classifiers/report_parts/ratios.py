@@ -7,9 +7,9 @@ import numpy as np
 
 from classifiers.report_parts import charts, tables
 from classifiers.report_parts.benchmark import Bench, Figure, describe
+from classifiers.report_parts.scores import interval
 from classifiers.report_parts.tables import Column, Table
 from classifiers.report_parts.verdicts import estimate
-from classifiers.statistics import bootstrap_by_subject
 from curation.recipes import Part, Recipe
 
 ADDED = ("gan", "imported", "geometric")  # the part that a series varies, the first that it has
@@ -53,7 +53,7 @@ def ratio_section(bench: Bench) -> dict[str, Any] | None:
             ]
             if not found:
                 continue
-            people = [_over_people(bench, figure) for _, figure in found]
+            people = [_over_people(figure) for _, figure in found]
             lines["trainings"].append(_curve(one.name, number, found, _over_trainings(found)))
             lines["people"].append(_curve(one.name, number, found, people))
             rows += [
@@ -80,7 +80,7 @@ def ratio_section(bench: Bench) -> dict[str, Any] | None:
                     }
                     for key, words in (
                         ("trainings", "band: standard deviation over trainings"),
-                        ("people", "band: 95 % interval over people"),
+                        ("people", "band: 95 % interval over trainings and people"),
                     )
                 ],
             }
@@ -141,12 +141,9 @@ def _over_trainings(found: Sequence[tuple[float, Figure]]) -> list[tuple[float, 
     return bands
 
 
-def _over_people(bench: Bench, figure: Figure) -> tuple[float, float]:
-    table = bench.predictions_of(figure)
-    right = (table["emotion"] == table["predicted"]).groupby(table["id"]).mean()
-    who = table["subject"].fillna(table["id"]).groupby(table["id"]).first()
-    found = bootstrap_by_subject(right.to_numpy(float), np.zeros(len(right)), who.to_numpy())
-    return found.low, found.high
+def _over_people(figure: Figure) -> tuple[float, float]:
+    low, high = interval(figure)
+    return (np.nan, np.nan) if low is None or high is None else (low, high)
 
 
 def _curve(
@@ -194,7 +191,7 @@ def _table(bench: Bench, rows: Sequence[Sequence[Any]]) -> Table:
     return Table(
         "ratios",
         f"Accuracy by amount, per cent, mean ± standard deviation over trainings; gain against "
-        f"{references or 'the reference'} in percentage points with the verdict's interval",
+        f"{references or 'the reference'} in percentage points; intervals: trainings and people",
         [
             Column("test database", tables.TEXT),
             Column("series", tables.TEXT),
@@ -202,9 +199,9 @@ def _table(bench: Bench, rows: Sequence[Sequence[Any]]) -> Table:
             Column("arm", tables.TEXT),
             Column("trained on", tables.COUNT),
             Column("accuracy", tables.SPREAD),
-            Column("95 % over people", tables.BOUNDS),
+            Column("95 % interval", tables.BOUNDS),
             Column("gain", tables.POINTS),
-            Column("95 % interval", tables.GAIN),
+            Column("95 % of the gain", tables.GAIN),
             Column("verdict", tables.VERDICT),
         ],
         rows,

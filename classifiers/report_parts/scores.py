@@ -26,9 +26,9 @@ def score_section(bench: Bench) -> dict[str, Any]:
     """Arrange the figures of every arm.
 
     Returns:
-        ``groups``, one for each split and test database: ``name``, ``scores`` and ``emotions``
-        (tables), ``confusions`` and ``reliability`` (``name``, ``chart``), ``open`` (whether they
-        are few enough to be shown at once), ``arms`` (the legend of the reliability).
+        ``groups``, one for each split and test database: ``name``, ``scores``, ``emotions`` and
+        ``people`` (tables), ``confusions`` and ``reliability`` (``name``, ``chart``), ``open``
+        (whether they are few enough to be shown at once).
     """
     groups: dict[tuple[str, str], list[Figure]] = {}
     for figure in bench.figures:
@@ -47,6 +47,7 @@ def _group(bench: Bench, figures: Sequence[Figure]) -> dict[str, Any]:
         "name": name,
         "scores": _scores(bench, figures, mark, name),
         "emotions": _per_emotion(bench, figures, mark, name),
+        "people": _people(bench, figures, mark, name),
         "confusions": [
             {
                 "name": f"{figure['backbone']}, {figure['arm']}" if several else figure["arm"],
@@ -61,7 +62,6 @@ def _group(bench: Bench, figures: Sequence[Figure]) -> dict[str, Any]:
         ],
         "reliability": _reliability(bench, figures, name),
         "open": len(figures) < FEW,
-        "arms": bench.arms,
     }
 
 
@@ -69,6 +69,12 @@ def spread(figure: Figure, score: str) -> tuple[float | None, float | None]:
     """Return (mean, standard deviation over trainings) of a score, None where there is none."""
     value = figure.get(score) or {}
     return value.get("mean"), value.get("std")
+
+
+def interval(figure: Figure) -> tuple[float | None, float | None]:
+    """Return the bounds of an accuracy over trainings and people."""
+    both = figure["accuracy"].get("both") or {}
+    return both.get("low"), both.get("high")
 
 
 def _scores(bench: Bench, figures: Sequence[Figure], mark: str, name: str) -> Table:
@@ -87,15 +93,15 @@ def _scores(bench: Bench, figures: Sequence[Figure], mark: str, name: str) -> Ta
             figure["arm"],
             None if figure.get("train_rows") is None else round(figure["train_rows"]),
             spread(figure, "accuracy"),
-            (figure["accuracy"].get("low"), figure["accuracy"].get("high")),
+            interval(figure),
             *(spread(figure, score) for score in SCORES if score != "accuracy"),
         ]
         for figure in figures
     ]
     return Table(
         f"scores-{mark}",
-        f"{name}: per cent, mean ± standard deviation over {_trainings(figures)}, Student's 95 % "
-        f"interval of the mean; n = {_tested(figures)}",
+        f"{name}: per cent, mean ± standard deviation over {_trainings(figures)}; 95 % interval "
+        f"over trainings and people; n = {_tested(figures)}",
         columns,
         rows,
         merge=len(backbone),
@@ -143,6 +149,29 @@ def _per_emotion(bench: Bench, figures: Sequence[Figure], mark: str, name: str) 
         rows,
         merge=len(backbone),
     )
+
+
+def _people(bench: Bench, figures: Sequence[Figure], mark: str, name: str) -> Table | None:
+    backbone = [Column("backbone", tables.TEXT)] if len(bench.backbones) > 1 else []
+    ranks = ("lowest", "lower_quartile", "median", "upper_quartile", "highest", "std")
+    rows = [
+        [
+            *([figure["backbone"]] if backbone else []),
+            figure["arm"],
+            *(figure["per_subject"].get(rank) for rank in ranks),
+        ]
+        for figure in figures
+        if figure.get("per_subject")
+    ]
+    if not rows:
+        return None
+    columns = [*backbone, Column("arm", tables.TEXT)]
+    columns += [Column(rank.replace("_", " "), tables.PERCENT) for rank in ranks]
+    caption = (
+        f"{name}: how accuracy spreads over {plural(figures[0]['subjects'], 'person')}, trainings "
+        "averaged, per cent"
+    )
+    return Table(f"people-{mark}", caption, columns, rows, merge=len(backbone))
 
 
 def _reliability(bench: Bench, figures: Sequence[Figure], name: str) -> list[dict[str, Any]]:

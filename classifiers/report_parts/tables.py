@@ -95,7 +95,24 @@ PAIR = Kind(
     ("precision", "recall"),
 )
 P_VALUE = Kind(p_value)
+WARNING = Kind(left=True, css=lambda value: "flag" if value else "")
 VERDICT = Kind(left=True, css=lambda value: str(value).replace(" ", "-"))
+
+
+def duration(seconds: float) -> str:
+    """Put seconds into words: ``0.4 s``, ``12 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+SECONDS = Kind(duration, parts=("in s",))
+CODE = Kind(lambda value: str(value), left=True, css=lambda _: "code")
 
 
 def decimals(digits: int) -> Kind:
@@ -136,6 +153,7 @@ class Table:
         rows: One value for each column.
         merge: So many first columns repeat no value of the row above, except in CSV.
         totals: Rows that sum up.
+        loose: Whether long texts may wrap.
         note: Below it.
     """
 
@@ -145,6 +163,7 @@ class Table:
     rows: Sequence[Sequence[Any]]
     merge: int = 0
     totals: Sequence[int] = ()
+    loose: bool = False
     note: str = ""
 
     def __post_init__(self) -> None:

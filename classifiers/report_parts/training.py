@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from classifiers.report_parts import pictures
+from classifiers.report_parts import pictures, tables
 from classifiers.report_parts.charts import DASH, MOST_POINTS, Curve, Level, Moment, curves, key
-from classifiers.report_parts.evidence import duration
+from classifiers.report_parts.tables import Column, Table, duration
 from curation.lineage import read_record
 
 log = logging.getLogger(__name__)
@@ -101,19 +101,25 @@ def plain_name(folder: Path) -> str:
     return re.sub(r"-[0-9a-f]{10}$", "", folder.name.removeprefix(".").removesuffix(".partial"))
 
 
-def training_section(trainings: Sequence[Training], *, together: bool = False) -> dict[str, Any]:
+def training_section(
+    trainings: Sequence[Training], *, together: bool = False, faces: bool = True
+) -> dict[str, Any]:
     """Arrange trainings for the page.
 
     Args:
         trainings: In the order in which they are shown.
         together: Whether several are drawn over each other too, to be compared.
+        faces: Whether the faces along the way may be shown.
 
     Returns:
-        What the template shows: ``rows`` of the table, ``notes`` below it, ``together``, and of
-        each of ``gans`` the ``name``, ``sentences``, ``charts``, ``film`` and ``interpolation``.
+        What the template shows: the ``rows`` of its ``table``, ``notes`` below it, ``together``,
+        and of each of ``gans`` the ``name``, ``sentences``, ``charts``, ``film`` and
+        ``interpolation``.
     """
+    rows = [_row(training) for training in trainings]
     return {
-        "rows": [_row(training) for training in trainings],
+        "rows": rows,
+        "table": _table(rows),
         "notes": _notes(trainings),
         "together": _together(trainings) if together and len(trainings) > 1 else None,
         "gans": [
@@ -121,7 +127,7 @@ def training_section(trainings: Sequence[Training], *, together: bool = False) -
                 "name": training.name,
                 "sentences": _sentences(training),
                 "charts": _charts(training) if len(training.ticks) > 1 else [],
-                **_faces(training),
+                **(_faces(training) if faces else {"film": [], "interpolation": None}),
             }
             for training in trainings
         ],
@@ -165,6 +171,22 @@ def _row(training: Training) -> dict[str, Any]:
         else DASH,
         "events": _events(training),
     }
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    names = {
+        "GAN": tables.TEXT, "faces": tables.PLAIN, "steps": tables.PLAIN,
+        "networks kept": tables.TEXT, "kernel distance [95 % interval]": tables.PLAIN,
+        "real to real": tables.PLAIN, "diversity, of real": tables.PLAIN, "time": tables.PLAIN,
+    }  # fmt: skip
+    keys = ("name", "faces", "steps", "kept", "kernel", "floor", "diversity", "time")
+    return Table(
+        "gan-trainings",
+        "What was trained and what was kept; of an unfinished training, the last reading",
+        [*(Column(*pair) for pair in names.items()), Column("on the way", tables.WARNING)],
+        [[*(row[key] for key in keys), "; ".join(row["events"])] for row in rows],
+        loose=True,
+    )
 
 
 def _notes(trainings: Sequence[Training]) -> list[str]:

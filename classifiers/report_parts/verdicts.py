@@ -95,10 +95,8 @@ def _p_words(p: float) -> str:
 
 
 def _more_words(claim: Claim) -> str:
-    needed = claim.get("seeds_needed")
-    if needed:
-        return f"About {plural(needed, 'more seed')} would decide it, if the gain is what it seems."
-    return str(claim.get("seeds_needed_reason") or "").strip()
+    advice = str(claim.get("advice") or "")
+    return f"{advice[0].upper()}{advice[1:].rstrip('.')}." if advice else ""
 
 
 def _range(value: Estimate) -> str:
@@ -216,7 +214,7 @@ def _verdict_table(bench: Bench) -> Table:
         Column("95 % interval", tables.GAIN),
         Column("p, adjusted", tables.P_VALUE),
         Column("verdict", tables.VERDICT),
-        Column("more seeds needed", tables.COUNT),
+        Column("seeds needed in all", tables.COUNT),
     ]
     rows = [
         [
@@ -254,6 +252,7 @@ def _evidence_table(bench: Bench) -> Table:
         Column("effect size", tables.decimals(2)),
         Column("p", tables.P_VALUE),
         Column("McNemar p", tables.P_VALUE),
+        Column("χ² p", tables.P_VALUE),
     ]
     rows = [
         [
@@ -267,18 +266,20 @@ def _evidence_table(bench: Bench) -> Table:
             claim.get("effect_size"),
             claim.get("p"),
             (claim.get("mcnemar") or {}).get("p"),
+            (claim.get("chi_square") or {}).get("p"),
         ]
         for claim in bench.claims
     ]
     return Table(
         "evidence",
         "What the verdicts rest on: 95 % intervals over trainings alone (paired by seed) and over "
-        "people alone, effect size, unadjusted p; percentage points",
+        "people alone, effect size (Hedges' g over trainings), p over both before its adjustment; "
+        "percentage points",
         columns,
         rows,
         merge=len(places),
-        note="McNemar's test takes pictures as independent, which faces of one person are not: it "
-        "is given for comparison with other papers and decides nothing here.",
+        note="McNemar's test and χ² take pictures as independent, which faces of one person are "
+        "not: they are given for comparison with other papers and decide nothing here.",
     )
 
 

@@ -6,7 +6,13 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from classifiers.report_parts.charts.axes import linear_scale, log_scale, number, round_ticks
+from classifiers.report_parts.charts.axes import (
+    Scale,
+    linear_scale,
+    log_scale,
+    number,
+    round_ticks,
+)
 from classifiers.report_parts.charts.drawing import label_width, marker, stroke, svg, write
 
 APART = 13  # px between the middles of two labels
@@ -61,10 +67,8 @@ def scatter(
         if math.isfinite(value)
     ]  # fmt: skip
     wide = max(along) > 3 * min(along) > 0
-    horizontal = log_scale(along) if wide else linear_scale([*along, 0.0], (0.0, math.inf))
-    if not wide:
-        ends = round_ticks(0, max(along), 4)
-        horizontal = horizontal._replace(ticks=ends, share=lambda value: value / (ends[-1] or 1))
+    ends = round_ticks(0, max(along), 4)
+    horizontal = log_scale(along) if wide else Scale(ends, lambda value: value / (ends[-1] or 1))
     vertical = linear_scale(across, None)
 
     def at_x(value: float) -> float:

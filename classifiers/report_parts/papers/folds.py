@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from classifiers.report_parts import tables
+from classifiers.report_parts.benchmark import ALL, Bench
 from classifiers.report_parts.papers.reproduction import (
     HERE,
     PUBLISHED,
@@ -19,20 +20,21 @@ from classifiers.report_parts.papers.reproduction import (
 from classifiers.report_parts.tables import Column, Table
 
 
-def fold_accuracies(results: pd.DataFrame) -> pd.DataFrame:
+def fold_accuracies(bench: Bench) -> pd.DataFrame:
     """Return the accuracy of each fold: seeds averaged, databases put together.
-
-    Args:
-        results: ``results.parquet``.
 
     Returns:
         Indexed by split, backbone, arm and part: ``accuracy``, ``n`` (test pictures of the fold),
         ``shared`` (those of a person who was trained on).
     """
-    known = "shared_subjects" in results
-    counted = results.assign(
-        hits=results["top1"] * results["n"],
-        shared=results["shared_subjects"].fillna(0) if known else 0,
+    results = bench.results[bench.results["split"].isin(bench.folded)]
+    # all databases together where a split has them, since each is among them
+    together = set(results.loc[results["database"] == ALL, "split"])
+    chosen = results[(results["database"] == ALL) | ~results["split"].isin(together)]
+    known = "shared_subjects" in chosen
+    counted = chosen.assign(
+        hits=chosen["top1"] * chosen["n"],
+        shared=chosen["shared_subjects"].fillna(0) if known else 0,
     )
     keys = ["split", "backbone", "arm", "part"]
     cells = counted.groupby([*keys, "seed"])[["hits", "n", "shared"]].sum()
@@ -42,8 +44,8 @@ def fold_accuracies(results: pd.DataFrame) -> pd.DataFrame:
 
 def intra_database(whole: Reproduction, content: Published) -> Table | None:
     """Lay out k folds of one database, by picture and by subject (protocol 1, table 7)."""
-    folds = fold_accuracies(whole.bench.results[whole.bench.results["split"].isin(whole.folded)])
-    splits = [split for split in whole.bench.splits if split in whole.folded]
+    folds = fold_accuracies(whole.bench)
+    splits = [split for split in whole.bench.splits if split in whole.bench.folded]
     names = {"by_picture": "here, folds by picture", "by_subject": "here, folds by subject"}
     columns = [
         Column("model", tables.TEXT),
@@ -94,7 +96,7 @@ def _fold_cells(part: pd.DataFrame) -> list[Any]:
 
 def folds(whole: Reproduction, content: Published) -> Table | None:
     """Lay out the accuracy of each fold (protocol 2, tables 1 to 3)."""
-    folds = fold_accuracies(whole.bench.results[whole.bench.results["split"].isin(whole.folded)])
+    folds = fold_accuracies(whole.bench)
     grouped = list(folds.groupby(level=["split", "backbone", "arm"], sort=False))
     most = max([5, *(len(part) for _, part in grouped)])
     rows: list[list[Any]] = [

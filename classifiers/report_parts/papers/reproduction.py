@@ -22,7 +22,6 @@ class Reproduction:
 
     def __init__(self, paper: Paper, bench: Bench, agreement: Sequence[Mapping[str, Any]]) -> None:
         self.paper, self.bench, self.agreement = paper, bench, agreement
-        self.folded = set(bench.results.loc[bench.results["part"] > 0, "split"])
 
     @property
     def twin(self) -> bool:
@@ -32,7 +31,7 @@ class Reproduction:
     @property
     def external(self) -> list[Figure]:
         """Figures of tests on databases that no fold was taken out of."""
-        return [figure for figure in self.bench.figures if figure["split"] not in self.folded]
+        return [figure for figure in self.bench.figures if figure["split"] not in self.bench.folded]
 
     def shown(self, database: str) -> str:
         """Return the paper's name of a database, or its own."""
