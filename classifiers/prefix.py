@@ -264,7 +264,8 @@ class PrefixCache:
                 done = features.cpu().numpy()
                 if values is None:
                     values = self._room(key, stem, (len(names), *done.shape[1:]))
-                values[batch] = done
+                with np.errstate(over="ignore"):  # asked below
+                    values[batch] = done
                 if self.half and not np.isfinite(values[batch]).all():
                     raise Declined("features exceed float16; set half: false")
                 bar.update(len(done))

@@ -1,5 +1,4 @@
 import json
-import logging
 from functools import partial
 from pathlib import Path
 
@@ -9,24 +8,17 @@ import pytest
 import torch
 
 from classifiers.calibration import temper
-from classifiers.module import Batches, RecogniserTraining
 from classifiers.networks import small_cnn
 from classifiers.predict import Predictor, probabilities_of, save_ensemble
-from classifiers.train import fit, train_gate
+from classifiers.train import train_gate
+from classifiers.training import Phase, Training
 from curation.corpus import Corpus, content_id, write_corpus
 
-TRAINING = {
-    "steps": 15,
-    "batch_size": 16,
-    "learning_rate": 0.01,
-    "weight_decay": 0.01,
-    "label_smoothing": 0.0,
-    "mirror": True,
-    "balanced": False,
-    "warmup": 0.1,
-    "precision": "32-true",
-    "accelerator": "cpu",
-}
+TRAINING = Training(
+    {"train": Phase(15, learning_rate=0.01, weight_decay=0.01, warmup=0.1)},
+    batch_size=16,
+    mirror=0.5,
+)
 NETWORK = partial(small_cnn, width=8, dropout=0.1)
 EMOTIONS = ("happy", "sad")
 
@@ -43,123 +35,6 @@ def faces(labels, seed=0):
 def bars(count, seed=0):
     labels = np.arange(count) % 2
     return faces(labels, seed), labels
-
-
-def batches(labels, rows, **changes):
-    images = torch.arange(len(labels), dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 2, 2)
-    settings = {"steps": 9, "batch_size": 8, "balanced": False, "mirror": False, "seed": 0}
-    return Batches(images, torch.from_numpy(labels), rows, **{**settings, **changes})
-
-
-def test_batches_pass_over_all_rows_before_any_returns():
-    rows = np.array([3, 5, 7, 11, 13, 17])
-    drawn = batches(np.arange(20) % 2, rows)
-    order = np.concatenate([drawn.rows_at(step) for step in range(9)])
-    for number in range(12):
-        assert sorted(order[6 * number : 6 * number + 6]) == list(rows)
-    assert list(order[:6]) != list(order[6:12])
-    # a step alone gives what it gives in the sequence
-    fresh = batches(np.arange(20) % 2, rows)
-    assert list(fresh.rows_at(7)) == list(order[56:64])
-    assert list(batches(np.arange(20) % 2, rows, seed=1).rows_at(0)) != list(order[:8])
-
-
-def test_batches_balance_the_classes_when_asked():
-    labels = np.array([0] * 190 + [2] * 10)
-    drawn = batches(labels, np.arange(200), balanced=True, steps=200)
-    share = np.mean([labels[drawn.rows_at(step)] == 2 for step in range(200)])
-    assert share == pytest.approx(0.5, abs=0.05)
-
-
-def test_mirroring_turns_about_half_and_leaves_the_source_alone():
-    images = torch.zeros(64, 3, 4, 4, dtype=torch.uint8)
-    images[..., 0] = 9
-    source = images.clone()
-    labels = torch.arange(64)
-    drawn = Batches(
-        images,
-        labels,
-        np.arange(64),
-        steps=4,
-        batch_size=64,
-        balanced=False,
-        mirror=True,
-        seed=0,
-    )
-    turned = torch.stack([(pictures[:, 0, 0, 3] == 9) for pictures, _ in drawn]).float().mean()
-    assert 0.4 < float(turned) < 0.6
-    assert torch.equal(images, source)
-
-
-def test_the_rate_rises_then_falls_to_zero():
-    module = RecogniserTraining(
-        small_cnn(2, width=8),
-        steps=100,
-        learning_rate=1.0,
-        weight_decay=0.1,
-        label_smoothing=0.0,
-        warmup=0.2,
-    )
-    rates = [module.rate_at(step) for step in range(101)]
-    assert int(np.argmax(rates)) == 20
-    assert rates[0] < 0.06
-    assert rates[20] == 1
-    assert rates[60] == pytest.approx(0.5)
-    assert rates[100] == pytest.approx(0)
-    groups = module.configure_optimizers()["optimizer"].param_groups
-    assert all(weight.ndim > 1 for weight in groups[0]["params"])
-    assert (groups[0]["weight_decay"], groups[1]["weight_decay"]) == (0.1, 0.0)
-
-
-def test_a_fit_learns_and_repeats_to_the_bit(capfd):
-    images, labels = bars(60)
-    torch.manual_seed(5)
-    expected = torch.rand(3)
-    torch.manual_seed(5)
-    first = fit(images, labels, classes=2, network=NETWORK, seed=3, **TRAINING)
-    # the caller's random state is not moved
-    assert torch.equal(torch.rand(3), expected)
-    second = fit(images, labels, classes=2, network=NETWORK, seed=3, **TRAINING)
-    for key, weight in first.state_dict().items():
-        assert torch.equal(weight, second.state_dict()[key]), key
-    other = fit(images, labels, classes=2, network=NETWORK, seed=4, **TRAINING)
-    assert not torch.equal(first.head.logits.weight, other.head.logits.weight)
-    test, truth = bars(40, seed=1)
-    assert (probabilities_of(first, test, device="cpu").argmax(1) == truth).mean() > 0.9
-    assert int(first.trunk[1].num_batches_tracked) == TRAINING["steps"]
-    assert not first.training
-    output = capfd.readouterr()
-    assert output.out + output.err == ""
-
-
-def test_a_fit_uses_the_chosen_rows_alone():
-    images, labels = bars(40)
-    rows = np.arange(20)
-    spoiled = images.copy()
-    spoiled[20:] = 255
-    first = fit(images, labels, classes=2, network=NETWORK, seed=0, rows=rows, **TRAINING)
-    second = fit(spoiled, labels, classes=2, network=NETWORK, seed=0, rows=rows, **TRAINING)
-    assert torch.equal(first.head.logits.weight, second.head.logits.weight)
-
-
-def test_a_fit_refuses_what_cannot_be_and_reports_divergence():
-    images, labels = bars(8)
-    for change, message in (
-        ({"batch_size": 1}, "batch_size=1"),
-        ({"warmup": 1.0}, "warmup=1.0"),
-        ({"rows": np.array([], int)}, "0 pictures chosen of 8"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            fit(images, labels, classes=2, network=NETWORK, seed=0, **{**TRAINING, **change})
-    with pytest.raises(ValueError, match="no longer finite after 15 steps; lower learning_rate"):
-        fit(
-            images,
-            labels,
-            classes=2,
-            network=NETWORK,
-            seed=0,
-            **{**TRAINING, "learning_rate": 1e30},
-        )
 
 
 def gate_rows():
@@ -194,7 +69,8 @@ def gate(tmp_path_factory):
         network=NETWORK,
         folds=3,
         seed=0,
-        **TRAINING,
+        training=TRAINING,
+        accelerator="cpu",
     )
     return root, facts
 
@@ -236,7 +112,7 @@ def test_no_person_and_no_copy_is_on_both_sides_of_a_fold(gate, tmp_path, monkey
 
     def spy(*args, **kwargs):
         seen.append(kwargs["rows"])
-        return real_fit(*args, **{**kwargs, "steps": 1})
+        return real_fit(*args, **{**kwargs, "training": Training({"train": Phase(1)})})
 
     monkeypatch.setattr(train, "fit", spy)
     train_gate(
@@ -246,7 +122,8 @@ def test_no_person_and_no_copy_is_on_both_sides_of_a_fold(gate, tmp_path, monkey
         network=NETWORK,
         folds=3,
         seed=0,
-        **TRAINING,
+        training=TRAINING,
+        accelerator="cpu",
     )
     held_out = [np.setdiff1d(np.arange(48), rows) for rows in seen]
     assert sorted(np.concatenate(held_out)) == list(range(48))
@@ -331,12 +208,13 @@ def _gate(tmp_path: Path, rows, **changes):
     for name in ("corpus", "gate"):
         (tmp_path / name).mkdir()
     write_corpus(rows, tmp_path / "corpus")
-    arguments = {"emotions": EMOTIONS, "network": NETWORK, "folds": 1, "seed": 0, **TRAINING}
+    arguments = {"emotions": EMOTIONS, "network": NETWORK, "folds": 1, "seed": 0}
+    arguments |= {"training": TRAINING, "accelerator": "cpu"}
     return train_gate(tmp_path / "corpus", tmp_path / "gate", **{**arguments, **changes})
 
 
 def test_one_fold_gives_one_network_and_no_figure(tmp_path):
-    facts = _gate(tmp_path, gate_rows(), steps=2)
+    facts = _gate(tmp_path, gate_rows(), training=Training({"train": Phase(2)}))
     assert facts["networks"] == 1
     assert "out_of_fold" not in facts
 
@@ -363,21 +241,16 @@ def test_the_gate_needs_every_emotion_in_every_fold(tmp_path):
         _gate(tmp_path, gate_rows(), emotions=("happy", "sad", "fear"))
 
 
-def test_progress_says_rate_and_time_left(caplog, monkeypatch):
-    from classifiers import module
-
-    images, labels = bars(16)
-    monkeypatch.setattr(module.Progress.__init__, "__defaults__", (0.0,))
-    with caplog.at_level(logging.INFO, "classifiers.module"):
-        fit(
-            images,
-            labels,
-            classes=2,
-            network=NETWORK,
-            seed=0,
-            label="gan, seed 2",
-            **{**TRAINING, "steps": 3},
-        )
-    assert caplog.messages[0].startswith("gan, seed 2: step 1 of 3, loss ")
-    assert caplog.messages[-1].endswith(" s left")
-    assert len(caplog.messages) == 2
+def test_the_gate_judges_whole_pictures_by_emotion(tmp_path):
+    phases = {"train": Phase(2)}
+    for training in (Training(phases, ten_crop=24), Training(phases, target="valence_arousal")):
+        with pytest.raises(ValueError, match=r"classifier\.training\.target=emotion"):
+            train_gate(
+                tmp_path,
+                tmp_path,
+                emotions=EMOTIONS,
+                network=NETWORK,
+                training=training,
+                folds=1,
+                seed=0,
+            )
