@@ -11,17 +11,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Unpack
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 import torch
 
+from classifiers.finetune import fit
 from classifiers.networks import Network
-from classifiers.predict import probabilities_of
 from classifiers.statistics import accuracy, balanced_accuracy, macro_f1
 from classifiers.summary import confusion_of, summarise
-from classifiers.train import Training, fit
+from classifiers.training import Training
 from curation.artifact import write_json
 from curation.corpus import Corpus
 from curation.recipes import Choice, Recipe
@@ -53,6 +53,7 @@ class _Work:
     network: Network
     fold: int | None
     training: Training
+    accelerator: str
 
 
 def benchmark(
@@ -66,8 +67,9 @@ def benchmark(
     reference: str,
     seeds: Sequence[int],
     fold: int | None = None,
+    training: Training,
     jobs: int = 1,
-    **training: Unpack[Training],
+    accelerator: str = "auto",
 ) -> dict[str, Any]:
     """Train on each arm with each seed, test on the real test faces of each database.
 
@@ -87,9 +89,10 @@ def benchmark(
         reference: The arm that the others are compared with.
         seeds: Seeds of training, the same for each arm.
         fold: Which fold of a k-fold by subject the corpus's split is; only recorded.
+        training: How each cell is trained; for a number of steps, the same for each arm.
         jobs: Cells trained at the same time, each in a process with its share of the cores. Small
             networks gain almost in proportion; nothing else changes but rounding.
-        **training: Settings of `classifiers.train.fit`.
+        accelerator: Lightning's: ``auto``, ``cpu``, ``gpu``, …
 
     Returns:
         Counts of training and test pictures, of pictures that an arm is short of, steps, seconds
@@ -101,13 +104,14 @@ def benchmark(
             arms do not hold the reference.
     """
     _require_distinct(list(arms), reference, seeds)
+    steps = sum(phase.steps(1) for phase in training.phases.values())
     started = time.monotonic()
     bench, short = _prepare(corpus, synthetic, emotions, arms)
     databases = bench.facts["database"].iloc[bench.test].value_counts().sort_index()
     logger.info(
         "benchmark: %d cells of %d steps; trained on %s; tested on %s",
         len(arms) * len(seeds),
-        training["steps"],
+        steps,
         ", ".join(f"{arm} {len(rows)}" for arm, rows in bench.arms.items()),
         ", ".join(f"{name} {count}" for name, count in databases.items()),
     )
@@ -118,9 +122,9 @@ def benchmark(
     paths = {cell: out / "cells" / f"{cell[1]}-{cell[0]}.parquet" for cell in plan}
     todo = [cell for cell in plan if not paths[cell].exists()]
     for seed, arm in set(plan) - set(todo):
-        _read_cell(paths[seed, arm], bench, arm, training["steps"])
+        _read_cell(paths[seed, arm], bench, arm, steps)
     begun = time.monotonic()
-    work = _Work(bench, tuple(emotions), network, fold, training)
+    work = _Work(bench, tuple(emotions), network, fold, training, accelerator)
     for number, (seed, arm, cell) in enumerate(_trained(work, todo, jobs), 1):
         _write_whole(cell, paths[seed, arm])
         left = (len(todo) - number) * (time.monotonic() - begun) / number
@@ -137,7 +141,7 @@ def benchmark(
             cell["seconds"].iloc[0],
             left,
         )
-    cells = [_read_cell(paths[cell], bench, cell[1], training["steps"]) for cell in plan]
+    cells = [_read_cell(paths[cell], bench, cell[1], steps) for cell in plan]
     table = pd.concat(cells, ignore_index=True)
     _write_whole(_results(table, emotions), out / "results.parquet")
     _write_whole(table[_PREDICTION], out / "predictions.parquet")
@@ -147,7 +151,7 @@ def benchmark(
         "train_rows": {arm: len(rows) for arm, rows in bench.arms.items()},
         "short": short,
         "test_rows": {str(name): int(count) for name, count in databases.items()},
-        "steps": training["steps"],
+        "steps": steps,
         "cells_resumed": len(plan) - len(todo),
         "seconds": round(time.monotonic() - started, 1),
         **summary,
@@ -273,19 +277,18 @@ def _run_cell(work: _Work, arm: str, seed: int) -> pd.DataFrame:
         network=work.network,
         seed=seed,
         rows=bench.arms[arm],
+        training=training,
         label=f"{arm}, seed {seed}",
-        **training,
+        accelerator=work.accelerator,
     )
-    probabilities = probabilities_of(
-        fitted, bench.images[bench.test], device=training["accelerator"]
-    )
+    probabilities = fitted.predict(bench.images[bench.test])
     cell = bench.facts.iloc[bench.test][["database", "id", "subject", "emotion"]]
     cell = cell.reset_index(drop=True)
     cell["predicted"] = np.array(emotions, object)[probabilities.argmax(1)]
     cell["confidence"] = probabilities.max(1)
     cell["arm"], cell["seed"] = arm, seed
     cell["fold"] = pd.array([work.fold] * len(cell), dtype="Int64")
-    cell["steps"], cell["train_rows"] = training["steps"], len(bench.arms[arm])
+    cell["steps"], cell["train_rows"] = fitted.steps, len(bench.arms[arm])
     cell["seconds"] = round(time.monotonic() - started, 2)
     return cell
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -8,22 +9,16 @@ import pytest
 from classifiers import protocols
 from classifiers.networks import small_cnn
 from classifiers.protocols import benchmark, summarise
+from classifiers.training import Phase, Training
 from curation.corpus import write_corpus
 from curation.recipes import Part, Recipe
 
 EMOTIONS = ("happy", "sad")
-TRAINING = {
-    "steps": 12,
-    "batch_size": 16,
-    "learning_rate": 0.01,
-    "weight_decay": 0.01,
-    "label_smoothing": 0.0,
-    "mirror": True,
-    "balanced": False,
-    "warmup": 0.1,
-    "precision": "32-true",
-    "accelerator": "cpu",
-}
+TRAINING = Training(
+    {"train": Phase(12, learning_rate=0.01, weight_decay=0.01, warmup=0.1)},
+    batch_size=16,
+    mirror=0.5,
+)
 ARMS = {
     name: Recipe(dict.fromkeys(origins, Part()))
     for name, origins in {
@@ -89,7 +84,8 @@ def run(corpora, out, **changes):
         "arms": list(ARMS),
         "reference": "geometric",
         "seeds": [0, 1],
-        **TRAINING,
+        "training": TRAINING,
+        "accelerator": "cpu",
         **changes,
     }
     arguments["arms"] = {arm: ARMS[arm] for arm in arguments["arms"]}
@@ -180,10 +176,11 @@ def test_a_killed_run_goes_on_where_it_was(corpora, done, tmp_path, monkeypatch)
 
 
 def test_cells_of_another_benchmark_are_refused(corpora, tmp_path):
-    changes = {"arms": ["geometric"], "seeds": [0], "steps": 2}
-    run(corpora, tmp_path / "out", **changes)
+    two, three = (replace(TRAINING, phases={"train": Phase(steps)}) for steps in (2, 3))
+    changes = {"arms": ["geometric"], "seeds": [0]}
+    run(corpora, tmp_path / "out", training=two, **changes)
     with pytest.raises(ValueError, match=r"geometric-0.parquet comes from another benchmark"):
-        run(corpora, tmp_path / "out", **{**changes, "steps": 3})
+        run(corpora, tmp_path / "out", training=three, **changes)
 
 
 def _corpus(path, content):
