@@ -85,7 +85,7 @@ class TwoWay:
         return Estimate(self.value, self.value - half, self.value + half, self.subjects, self.p())
 
     def seeds_needed(self, level: float) -> tuple[int | None, str]:
-        """Return how many trainings in all would find a mean as large as this one.
+        """Return how many more trainings would find a mean as large as this one.
 
         Found means: the interval of confidence 1 − level leaves out 0 with probability 0.8, if
         the mean and both spreads are what they look like here.
@@ -94,7 +94,7 @@ class TwoWay:
             level: Of the test, the correction for the number of claims included.
 
         Returns:
-            The number, over `seeds`, and "" – or None and why no number is given.
+            The number and "", or None and why there is none.
         """
         if self.seeds < 2 or self.subject_degrees <= 0:
             what = "seeds" if self.seeds < 2 else "test people"
@@ -103,7 +103,7 @@ class TwoWay:
         for count in range(self.seeds + 1, MOST_SEEDS + 1):
             spread = np.sqrt(self.seed_variance * self.seeds / count + self.subject_variance)
             if size >= self.half_width(level, count) + special.ndtri(POWER) * spread:
-                return count, ""
+                return count - self.seeds, ""
         # what is left with endless seeds
         if size <= (special.ndtri(POWER) - special.stdtrit(self.subject_degrees, level / 2)) * (
             from_people
