@@ -17,9 +17,9 @@ import pandas as pd
 from classifiers.finetune import fit
 from classifiers.networks import Network
 from classifiers.predict import pick_device, save_ensemble
+from classifiers.predictions import CELL
 from classifiers.prefix import PrefixCache
 from classifiers.splits import Splitter
-from classifiers.summary import CELL
 from classifiers.training import Training
 from curation.artifact import write_json
 from curation.corpus import Corpus
@@ -96,7 +96,7 @@ def train_cell(
     Returns:
         ``train_rows``, ``test_rows`` by database, ``short`` (faces that the arm asked for in
         vain), ``leaky``, ``shared_subjects`` (test pictures whose person is trained on),
-        ``steps``, ``parameters``, ``trained_parameters`` and ``prefix`` of each phase,
+        ``steps``, ``epochs``, ``parameters``, ``trained_parameters`` and ``prefix`` of each phase,
         ``device`` and a ``headline``.
 
     Raises:
@@ -142,6 +142,7 @@ def train_cell(
         "leaky": splitter.leaky,
         "shared_subjects": bench.shared,
         "steps": fitted.steps,
+        "epochs": round(fitted.steps / training.epoch_steps(fitted.train_rows), 2),
         "parameters": fitted.parameters,
         "trained_parameters": fitted.trained,
         "prefix": fitted.prefix,

@@ -7,14 +7,14 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
-from classifiers.summary import CELL, results, summarise
+from classifiers.predictions import CELL
+from classifiers.summary import results_of, summarise
 from curation.artifact import write_json
 from curation.lineage import read_record
 
 logger = logging.getLogger(__name__)
 
 _CLAIM = ("split", "backbone", "database", "arm", "reference")
-_COLUMNS = ("train_rows", "steps", "parameters", "shared_subjects", "leaky", "short", "device")
 
 # what the pipeline hands over: nested by variable
 Cells: TypeAlias = "Path | Sequence[Cells] | Mapping[Any, Cells]"
@@ -50,9 +50,14 @@ def benchmark(
         ValueError: If an arm is to be compared with one that has no cells.
     """
     folders = list(_leaves(cells))
-    known = pd.DataFrame([_facts(folder) for folder in folders])
+    facts = {folder.name: _facts(folder) for folder in folders}
+    known = pd.DataFrame(facts.values())
     predictions = pd.concat(
-        [pd.read_parquet(folder / "predictions.parquet") for folder in folders], ignore_index=True
+        [
+            pd.read_parquet(folder / "predictions.parquet").assign(cell=folder.name)
+            for folder in folders
+        ],
+        ignore_index=True,
     )
     predictions, unmatched = _common(predictions)
     arms = list(dict.fromkeys(predictions["arm"]))
@@ -65,8 +70,7 @@ def benchmark(
     leaky = set(known.loc[known["leaky"], "split"])
     summary = summarise(predictions, against, emotions=emotions, cells=known, leaky=leaky)
     predictions.to_parquet(out / "predictions.parquet", index=False)
-    table = results(predictions, known.drop(columns=["leaky", "short"]), emotions=emotions)
-    table.to_parquet(out / "results.parquet", index=False)
+    results_of(predictions, facts, emotions).to_parquet(out / "results.parquet", index=False)
     write_json(out / "summary.json", summary)
     for claim in summary["claims"]:
         logger.info("%s", _sentence(claim))
@@ -100,16 +104,11 @@ def _facts(folder: Path) -> dict[str, Any]:
     record = read_record(folder)
     if record is None:
         raise ValueError(f"{folder} holds no finished cell (no record); run train_cell again")
-    config, facts = record.content["config"], record.content["facts"]
-    last = facts["prefix"][-1]
+    config = record.content["config"]
     return {
+        **record.content["facts"],
         **{name: config.get(name) for name in CELL},
-        **{name: facts[name] for name in _COLUMNS},
-        "trained_parameters": facts["trained_parameters"][-1],
-        "prefix_cached": any(phase["cached"] for phase in facts["prefix"]),
-        "cut": last["cut"],
         "seconds": record.content["seconds"],
-        "cell": folder.name,
     }
 
 
