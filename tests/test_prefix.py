@@ -232,12 +232,12 @@ def test_files_serve_other_processes_and_are_written_once(tmp_path, computed):
 
 
 def test_whoever_comes_second_waits_and_does_not_compute(tmp_path, computed):
-    pictures = faces(np.arange(120) % 2)
-    found = []
-    workers = [
-        threading.Thread(target=lambda: found.append(store(PrefixCache(tmp_path), pictures)))
-        for _ in range(3)
-    ]
+    pictures, network, found = faces(np.arange(120) % 2), SMALL(2), []
+
+    def work():
+        found.append(store(PrefixCache(tmp_path), pictures, lambda _: network))
+
+    workers = [threading.Thread(target=work) for _ in range(3)]
     for worker in workers:
         worker.start()
     for worker in workers:
