@@ -315,18 +315,19 @@ def run(cfg: DictConfig) -> list[Task]:
     """
     plan = Plan(cfg)
     finished: list[Task] = []
-    for name in in_order(cfg) if cfg.command == "run" else [cfg.command]:
+    for name in in_order(cfg, plan) if cfg.command == "run" else [cfg.command]:
         tasks = plan.wanted(name)
         run_tasks(tasks, cfg.stages[name].get("jobs", 1))
         finished += tasks
     return finished
 
 
-def in_order(cfg: DictConfig) -> list[str]:
+def in_order(cfg: DictConfig, plan: Plan | None = None) -> list[str]:
     """Return the stages of ``cfg.run``, each after the stages that it reads, named there or not.
 
     So a stage that is put between two others need not be known to every experiment's list.
     """
+    plan = plan or Plan(cfg)
     order: list[str] = []
     asked: set[str] = set()
 
@@ -334,7 +335,9 @@ def in_order(cfg: DictConfig) -> list[str]:
         if stage in asked:
             return
         asked.add(stage)
-        for source in cfg.stages[stage].reads.values() if stage in cfg.stages else ():
+        # which stage is read may hang on the variables
+        tasks = plan.wanted(stage) if stage in cfg.stages else []
+        for source in dict.fromkeys(name for task in tasks for name in task.node.reads.values()):
             if source in cfg.stages:
                 add(source)
         order.append(stage)
