@@ -138,11 +138,12 @@ def main() -> None:
         scale = float(logits[0].abs().max())
         right = [float((each.argmax(1).numpy() == truth).mean()) for each in logits]
         print(
-            f"{case.words}, {len(images)} pictures of {case.size} px: {cpu_plain:.1f} → {cpu_quick:.1f} processor seconds, "
-            f"{cpu_plain / cpu_quick:.1f} times as fast (by the clock {wall_plain:.1f} → "
-            f"{wall_quick:.1f}, {wall_plain / wall_quick:.1f} times; at least {case.needed:.0f} "
-            f"asked); logits differ by {gap:.1e} of {scale:.1f}; accuracy {right[0]:.3f} and "
-            f"{right[1]:.3f} (n = {len(test)})",
+            f"{case.words}, {len(images)} pictures of {case.size} px: "
+            f"{cpu_plain:.1f} → {cpu_quick:.1f} processor seconds, {cpu_plain / cpu_quick:.1f} "
+            f"times as fast (by the clock {wall_plain:.1f} → {wall_quick:.1f}, "
+            f"{wall_plain / wall_quick:.1f} times; at least {case.needed:.0f} asked); logits "
+            f"differ by {gap:.1e} of {scale:.1f}; accuracy {right[0]:.3f} and {right[1]:.3f} "
+            f"(n = {len(test)})",
             flush=True,
         )
 
