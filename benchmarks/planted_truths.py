@@ -22,8 +22,8 @@ from classifiers.training import Phase, Training
 from curation.corpus import EMOTIONS
 from curation.puppets import render
 
-REPETITIONS, SEEDS, STEPS, SIDE = 5, 3, 250, 48
-TRAINED, FURTHER, TESTED = 10, 30, 40  # people
+REPETITIONS, SEEDS, STEPS, SIDE = 5, 5, 120, 32
+TRAINED, FURTHER, TESTED = 8, 32, 40  # people
 TRUTHS = {
     "further people": ("helps",),
     "labels dealt anew": ("hurts", "no evidence"),
