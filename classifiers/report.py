@@ -57,12 +57,16 @@ SECTIONS = {
 }
 OF_GANS = ("gates", "agreement", "fidelity", "training")  # sections that need synthetic faces
 CAVEATS = (
+    "A verdict covers how trainings differ and who happened to be photographed. It does not cover "
+    "another choice of training people or another laboratory; with few people the spread over "
+    "people is itself rough.",
+)
+CAVEATS_OF_GANS = (
     "The gate's classifier learned from the same people as the benchmark's training sets. Passing "
     "the gate says that a face looks like its emotion to that classifier, not that it is useful; "
     "usefulness is what the benchmark measures, on databases that chose nothing.",
-    "A verdict covers how trainings differ and who happened to be photographed. It does not cover "
-    "another GAN, another choice of training people or another laboratory; with few people the "
-    "spread over people is itself rough.",
+    "Each GAN was trained once: another training of it would draw other faces, and no interval "
+    "covers that.",
     "Distances between sets depend on how many pictures they rest on. Those of small samples are "
     "comparable with their floor and at equal n, not with published figures.",
     "Labels of synthetic faces are intentions. Agreement with a classifier is no human judgement.",
@@ -173,7 +177,7 @@ def report(
             seed=seed,
             folds_note=f", the faces of {len(corpora)} folds together" if len(corpora) > 1 else "",
             command=command or evidence.command_line(),
-            caveats=CAVEATS,
+            caveats=[*CAVEATS, *(CAVEATS_OF_GANS if selected else ())],
             **parts,
         )
     )

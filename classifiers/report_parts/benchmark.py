@@ -147,6 +147,15 @@ class Bench:
         # a database's figures are of its real faces
         return table[keep if figure["database"] == ALL else keep & (table["origin"] == "real")]
 
+    def tested(self, figure: Figure) -> str:
+        """Count what a figure was tested on: ``213 pictures of 10 people``."""
+        same = self.results["split"].eq(figure["split"])
+        same &= self.results["database"].eq(figure["database"])
+        pictures = plural(figure["images"], "picture")
+        if not self.results.loc[same, "subjects"].any():
+            return f"{pictures}, people unknown"
+        return f"{pictures} of {plural(figure['subjects'], 'person')}"
+
     def words(self, arm: str) -> str:
         """Say what an arm is trained on."""
         count = self.trained_on(arm)
@@ -161,7 +170,7 @@ class Bench:
         if len(self.backbones) > 1 and entry["backbone"] != ALL:
             parts.append(str(entry["backbone"]))
         if len(self.splits) > 1:
-            parts.append(split_words(entry["split"]))
+            parts.append(str(entry["split"]).replace("_", " "))
         return ", ".join(parts)
 
     @cached_property
@@ -216,6 +225,8 @@ def design(bench: Bench) -> str:
     )
     if bench.splits != ["external"]:
         text += "Split: " + "; ".join(split_words(split) for split in bench.splits) + ". "
+    if not bench.claims:
+        return text
     return text + (
         "“Helps” and “hurts” need an interval of the gain that covers both the randomness of "
         "training and the people tested to lie on one side of zero, corrected for the number of "
@@ -228,8 +239,7 @@ def _tested(bench: Bench) -> list[str]:
     for figure in bench.figures:
         if figure["database"] == ALL:
             continue
-        people = f" of {plural(figure['subjects'], 'person')}" if figure["subjects"] else ""
-        found.setdefault(figure["database"], f"{plural(figure['images'], 'picture')}{people}")
+        found.setdefault(figure["database"], bench.tested(figure))
     return [f"{name} ({words})" for name, words in found.items()]
 
 

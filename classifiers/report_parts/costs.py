@@ -16,7 +16,7 @@ def cost_section(bench: Bench) -> dict[str, Any] | None:
 
     Returns:
         ``table``, ``total`` (time in words), ``charts`` (accuracy over time, one for each split
-        and test database) and ``arms`` (their legend); None where no cell tells its time.
+        and test database) and ``backbones`` (their legend); None where no cell tells its time.
     """
     cells = bench.cells
     if "seconds" not in cells or cells["seconds"].isna().all():
@@ -25,7 +25,7 @@ def cost_section(bench: Bench) -> dict[str, Any] | None:
         "table": _table(bench, cells),
         "total": duration(float(cells["seconds"].sum())),
         "charts": _charts(bench, cells),
-        "arms": bench.arms,
+        "backbones": bench.backbones,
     }
 
 
@@ -110,15 +110,15 @@ def _charts(bench: Bench, cells: pd.DataFrame) -> list[dict[str, Any]]:
                 charts.Spot(
                     float(spent[split, figure["backbone"], figure["arm"]]),
                     100 * value["mean"],
-                    bench.arms.index(figure["arm"]) % 8,
-                    figure["backbone"] if value["mean"] == best[figure["backbone"]] else "",
+                    bench.backbones.index(figure["backbone"]) % 8,
+                    figure["arm"] if value["mean"] == best[figure["backbone"]] else "",
                     *(math.nan if end is None else 100 * end for end in interval(figure)),
                     note=f"{figure['backbone']}, {figure['arm']}: {100 * value['mean']:.1f} %",
                 )
                 for figure in figures
                 for value in [figure["accuracy"]]
             ]  # fmt: skip
-            if spots:
+            if len(spots) > 1:
                 name = bench.place({"split": split, "database": database, "backbone": "all"})
                 chart = charts.scatter(
                     spots,

@@ -79,7 +79,7 @@ def _distance_table(
     columns = [
         Column("emotion", tables.TEXT),
         *fold,
-        *(Column(text) for text in ("distance", "95 % interval", "n real", "n synthetic")),
+        *(Column(text) for text in ("value", "95 % interval", "n real", "n synthetic")),
         *(Column(text) for text in ("at floor's n", "floor", "n of floor")),
         Column("", tables.WARNING),
     ]

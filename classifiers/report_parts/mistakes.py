@@ -53,8 +53,9 @@ def mistake_section(
         showing: Which may be shown.
 
     Returns:
-        For each: ``name``, ``who`` (which recogniser, in words), ``mistakes``, ``wrong`` (how
-        many pictures most trainings got wrong, in words) and ``table``.
+        For each: ``name``, ``who`` (which recogniser, in words), ``mistakes``, ``seen`` (whether
+        any has a picture), ``wrong`` (how many pictures most trainings got wrong, in words) and
+        ``table``.
     """
     best: dict[tuple[str, str], Figure] = {}
     for figure in bench.figures:
@@ -78,6 +79,7 @@ def mistake_section(
                 "who": f"{figure['backbone']} trained on {figure['arm']}, the most accurate here "
                 f"({100 * figure['accuracy']['mean']:.1f} %)",
                 "mistakes": shown,
+                "seen": any(each.picture for each in shown),
                 "wrong": f"{judged['wrong']:,} of {plural(judged['pictures'], 'picture')}",
                 "table": _table(mark, database, found),
             }

@@ -102,8 +102,9 @@ def sample_strips(
         seed: Which pictures; the same seed gives the same whatever the order of the rows.
         showing: Which may be shown.
     """
-    kinds = list(KINDS) if synthetic else ["real", "geometric"]
     places = _places([*corpora, *synthetic], showing)
+    judged = ("kept", "rejected") if synthetic else ()
+    kinds = [kind for kind in KINDS if kind in judged or (places["kind"] == kind).any()]
     drawn: dict[tuple[str, str], tuple[list[tuple[Path, int]], int]] = {}
     withheld: dict[tuple[str, str], str] = {}
     for emotion in emotions:

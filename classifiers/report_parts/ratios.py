@@ -10,8 +10,11 @@ from classifiers.report_parts.benchmark import Bench, Figure, describe
 from classifiers.report_parts.scores import interval
 from classifiers.report_parts.tables import Column, Table
 from classifiers.report_parts.verdicts import estimate
+from classifiers.statistics import Estimate
 from curation.recipes import Part, Recipe
 
+SPREAD = "band: standard deviation over trainings"
+INTERVAL = "band: 95 % interval over trainings and people"
 ADDED = ("gan", "imported", "geometric")  # the part that a series varies, the first that it has
 
 
@@ -31,8 +34,8 @@ def ratio_section(bench: Bench) -> dict[str, Any] | None:
     """Arrange the arms that form series.
 
     Returns:
-        ``figures`` (``name``, ``charts``: with the spread over trainings and with the interval
-        over people), ``keys`` (legend) and ``table``; None where no series has two amounts.
+        ``figures`` (``name``, ``charts``: accuracy and its spread over trainings, gain and its
+        interval), ``keys`` (legend) and ``table``; None where no series has two amounts.
     """
     series = find_series(bench)
     if not series:
@@ -43,53 +46,48 @@ def ratio_section(bench: Bench) -> dict[str, Any] | None:
     figures, rows = [], []
     for split, backbone, database in groups:
         entry = {"split": split, "backbone": backbone, "database": database}
-        name = bench.place(entry)
-        lines: dict[str, list[charts.Curve]] = {"trainings": [], "people": []}
+        scores, gains = [], []
         for number, one in enumerate(series):
             found = [
                 (ratio, figure)
                 for ratio, arm in one.points
                 if (figure := bench.figure(split, backbone, database, arm))
             ]
-            if not found:
-                continue
-            people = [_over_people(figure) for _, figure in found]
-            lines["trainings"].append(_curve(one.name, number, found, _over_trainings(found)))
-            lines["people"].append(_curve(one.name, number, found, people))
-            rows += [
-                _row(bench, entry, one.name, *pair) for pair in zip(found, people, strict=True)
-            ]
-        drawn = [line for group in lines.values() for line in group]
-        values = [v for line in drawn for part in (line.y, line.low, line.high) for v in part]
-        finite = [value for value in values if np.isfinite(value)]
+            if found:
+                scores.append(_scores(one.name, number % 8, found))
+                gains.append(_gains(bench, one.name, number % 8, found))
+                rows += [_row(bench, entry, one.name, *pair) for pair in found]
+        name = bench.place(entry)
         figures.append(
             {
                 "name": name,
                 "charts": [
-                    {
-                        "name": words,
-                        "chart": charts.curves(
-                            lines[key],
-                            title=f"Accuracy on {name} by amount, interval over {key}",
-                            x="added pictures for each real face",
-                            y="accuracy, per cent",
-                            bounds=(min(finite) - 1, max(finite) + 1),
-                            width=330,
-                            height=200,
-                        ),
-                    }
-                    for key, words in (
-                        ("trainings", "band: standard deviation over trainings"),
-                        ("people", "band: 95 % interval over trainings and people"),
-                    )
+                    _drawing(f"Accuracy on {name}", "accuracy, per cent", SPREAD, scores),
+                    _drawing(f"Gain on {name}", "gain, percentage points", INTERVAL, gains),
                 ],
             }
         )
     return {
         "figures": figures,
-        "keys": [(charts.key(number), one.name) for number, one in enumerate(series)],
+        "keys": [(charts.key(number % 8), one.name) for number, one in enumerate(series)],
         "table": _table(bench, rows),
     }
+
+
+def _drawing(title: str, y: str, band: str, lines: Sequence[charts.Curve]) -> dict[str, str]:
+    values = [v for line in lines for part in (line.y, line.low, line.high) for v in part]
+    finite = [value for value in values if np.isfinite(value)]
+    chart = charts.curves(
+        lines,
+        title=f"{title} by amount",
+        x="added pictures for each real face",
+        y=y,
+        levels=[charts.Level("", 0.0)] if min(finite) < 0 < max(finite) else [],
+        bounds=(min(finite) - 1, max(finite) + 1),
+        width=330,
+        height=200,
+    )
+    return {"name": band, "chart": chart}
 
 
 def find_series(bench: Bench) -> list[Series]:
@@ -133,43 +131,43 @@ def _counted(bench: Bench, arm: str, others: Mapping[str, Part], base: str | Non
     return float((rows[arm] - (rows[base] if base else 0)) / rows[real])
 
 
-def _over_trainings(found: Sequence[tuple[float, Figure]]) -> list[tuple[float, float]]:
-    bands = []
-    for _, figure in found:
-        mean, std = figure["accuracy"]["mean"], figure["accuracy"].get("std")
-        bands.append((np.nan, np.nan) if std is None else (mean - std, mean + std))
-    return bands
-
-
-def _over_people(figure: Figure) -> tuple[float, float]:
-    low, high = interval(figure)
-    return (np.nan, np.nan) if low is None or high is None else (low, high)
-
-
-def _curve(
-    name: str,
-    number: int,
-    found: Sequence[tuple[float, Figure]],
-    band: Sequence[tuple[float, float]],
-) -> charts.Curve:
+def _scores(name: str, number: int, found: Sequence[tuple[float, Figure]]) -> charts.Curve:
+    spreads = [figure["accuracy"].get("std") for _, figure in found]
+    means = [100 * figure["accuracy"]["mean"] for _, figure in found]
+    half = [np.nan if std is None else 100 * std for std in spreads]
     return charts.Curve(
         name,
         [ratio for ratio, _ in found],
-        [100 * figure["accuracy"]["mean"] for _, figure in found],
-        number % 8,
-        [100 * low for low, _ in band],
-        [100 * high for _, high in band],
+        means,
+        number,
+        [mean - std for mean, std in zip(means, half, strict=True)],
+        [mean + std for mean, std in zip(means, half, strict=True)],
     )
+
+
+def _gains(
+    bench: Bench, name: str, number: int, found: Sequence[tuple[float, Figure]]
+) -> charts.Curve:
+    x, gains = [], []
+    for ratio, figure in found:
+        claim = bench.claim(figure)
+        if claim or figure["arm"] in bench.summary["references"].values():
+            x.append(ratio)
+            # the reference gains nothing over itself, surely
+            gains.append(estimate(claim["both"]) if claim else Estimate(0.0, 0.0, 0.0, 0))
+    return charts.Curve(
+        name, x, [100 * gain.value for gain in gains], number,
+        [100 * gain.low for gain in gains], [100 * gain.high for gain in gains],
+    )  # fmt: skip
 
 
 def _row(
     bench: Bench,
     entry: Mapping[str, str],
     series: str,
-    found: tuple[float, Figure],
-    people: tuple[float, float],
+    ratio: float,
+    figure: Figure,
 ) -> list[Any]:
-    ratio, figure = found
     claim = bench.claim(figure)
     gain = estimate(claim["both"]) if claim else None
     return [
@@ -179,7 +177,7 @@ def _row(
         figure["arm"],
         None if figure.get("train_rows") is None else round(figure["train_rows"]),
         (figure["accuracy"]["mean"], figure["accuracy"].get("std")),
-        people,
+        interval(figure),
         gain.value if gain else None,
         (gain.low, gain.high) if gain else None,
         claim["verdict"] if claim else None,
@@ -190,12 +188,13 @@ def _table(bench: Bench, rows: Sequence[Sequence[Any]]) -> Table:
     references = ", ".join(sorted(set((bench.summary.get("references") or {}).values())))
     return Table(
         "ratios",
-        f"Accuracy by amount, per cent, mean ± standard deviation over trainings; gain against "
+        "Accuracy by ratio (added pictures for each real face), per cent, mean ± standard "
+        "deviation over trainings; gain against "
         f"{references or 'the reference'} in percentage points; intervals: trainings and people",
         [
             Column("test database", tables.TEXT),
             Column("series", tables.TEXT),
-            Column("for each real face", tables.decimals(2)),
+            Column("ratio", tables.decimals(2)),
             Column("arm", tables.TEXT),
             Column("trained on", tables.COUNT),
             Column("accuracy", tables.SPREAD),

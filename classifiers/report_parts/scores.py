@@ -14,10 +14,9 @@ SCORES = {
     "accuracy": "accuracy",
     "top2": "top-2 accuracy",
     "macro_f1": "macro-F1",
-    "balanced_accuracy": "balanced accuracy",
     "precision_macro": "macro-precision",
-    "recall_macro": "macro-recall",
-    "ece": "calibration error",
+    "balanced_accuracy": "macro-recall",  # over the classes that occur
+    "ece": "ECE",
 }
 FEW = 9  # drawings that are shown without being asked for
 
@@ -72,9 +71,10 @@ def spread(figure: Figure, score: str) -> tuple[float | None, float | None]:
 
 
 def interval(figure: Figure) -> tuple[float | None, float | None]:
-    """Return the bounds of an accuracy over trainings and people."""
+    """Return the bounds of an accuracy over trainings and people, cut at 0 and 1."""
     both = figure["accuracy"].get("both") or {}
-    return both.get("low"), both.get("high")
+    low, high = both.get("low"), both.get("high")
+    return (low if low is None else max(low, 0.0)), (high if high is None else min(high, 1.0))
 
 
 def _scores(bench: Bench, figures: Sequence[Figure], mark: str, name: str) -> Table:
@@ -101,7 +101,7 @@ def _scores(bench: Bench, figures: Sequence[Figure], mark: str, name: str) -> Ta
     return Table(
         f"scores-{mark}",
         f"{name}: per cent, mean ± standard deviation over {_trainings(figures)}; 95 % interval "
-        f"over trainings and people; n = {_tested(figures)}",
+        f"over trainings and people; n = {bench.tested(figures[0])}",
         columns,
         rows,
         merge=len(backbone),
@@ -113,11 +113,6 @@ def _trainings(figures: Sequence[Figure]) -> str:
     if len(counts) == 1:
         return plural(counts[0], "training")
     return f"{counts[0]} to {plural(counts[-1], 'training')}"
-
-
-def _tested(figures: Sequence[Figure]) -> str:
-    first = figures[0]
-    return f"{plural(first['images'], 'test picture')} of {plural(first['subjects'], 'person')}"
 
 
 def _per_emotion(bench: Bench, figures: Sequence[Figure], mark: str, name: str) -> Table:

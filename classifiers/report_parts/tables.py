@@ -53,9 +53,9 @@ def points(value: float) -> str:
     return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", MINUS)
 
 
-def percent(value: float) -> str:
+def percent(value: float, digits: int = 1) -> str:
     """Write a share in per cent: ``85.1``."""
-    return f"{100 * value:.1f}".replace("-", MINUS) if math.isfinite(value) else DASH
+    return f"{100 * value:.{digits}f}".replace("-", MINUS) if math.isfinite(value) else DASH
 
 
 def p_value(value: float) -> str:
@@ -70,11 +70,12 @@ def _between(value: Sequence[float | None], write: Callable[[float], str]) -> st
     return f"{write(low)} to {write(high)}"
 
 
-def _with_std(value: Sequence[float | None]) -> str:
+def _with_std(value: Sequence[float | None], digits: int) -> str:
     mean, std = value
     if mean is None:
         return DASH
-    return percent(mean) if std is None else f"{percent(mean)} ± {percent(std)}"
+    spread = "" if std is None else f" ± {percent(std, digits)}"
+    return percent(mean, digits) + spread
 
 
 def _hundredfold(value: Sequence[float | None]) -> list[float | None]:
@@ -85,8 +86,8 @@ TEXT = Kind(left=True)
 PLAIN = Kind()  # a text aligned to the right
 COUNT = Kind(lambda value: f"{value:,}")
 PERCENT = Kind(percent, lambda value: (100 * value,))
+WHOLE_PERCENT = Kind(lambda value: percent(value, 0), lambda value: (100 * value,))
 POINTS = Kind(points, lambda value: (100 * value,))
-SPREAD = Kind(_with_std, _hundredfold, ("mean", "std"))  # (mean, std or None), shares
 BOUNDS = Kind(lambda value: _between(value, percent), _hundredfold, ("low", "high"))  # shares
 GAIN = Kind(lambda value: _between(value, points), _hundredfold, ("low", "high"))  # differences
 PAIR = Kind(
@@ -113,6 +114,14 @@ def duration(seconds: float) -> str:
 
 SECONDS = Kind(duration, parts=("in s",))
 CODE = Kind(lambda value: str(value), left=True, css=lambda _: "code")
+
+
+def spread_of(digits: int) -> Kind:
+    """Return the kind of shares (mean, standard deviation or None) with so many decimals."""
+    return Kind(lambda value: _with_std(value, digits), _hundredfold, ("mean", "std"))
+
+
+SPREAD = spread_of(1)
 
 
 def decimals(digits: int) -> Kind:

@@ -119,7 +119,7 @@ def training_section(
     rows = [_row(training) for training in trainings]
     return {
         "rows": rows,
-        "table": _table(rows),
+        "table": _table(rows) if rows else None,
         "notes": _notes(trainings),
         "together": _together(trainings) if together and len(trainings) > 1 else None,
         "gans": [

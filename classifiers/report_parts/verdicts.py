@@ -20,9 +20,12 @@ def verdict_section(bench: Bench) -> dict[str, Any]:
 
     Returns:
         ``headline`` (`headline`), ``tally`` (a sentence), ``charts`` (``name`` and ``chart``),
-        ``keys`` (the legend of the first), ``tables``, ``emotions`` (gain of each, drawings and a
+        ``keys`` (their legend), ``table``, ``per_backbone``, ``evidence`` (tables), ``by_backbone``
+        (drawings) and ``backbones`` (their legend), ``emotions`` (gain of each, drawings and a
         table) and ``missing`` (a sentence on cells that are not there).
     """
+    several = len(bench.backbones) > 1
+    single = [claim for claim in bench.claims if several and claim["backbone"] != ALL]
     return {
         "headline": headline(bench),
         "tally": _tally(bench),
@@ -30,7 +33,9 @@ def verdict_section(bench: Bench) -> dict[str, Any]:
         "keys": [words for _, words in INTERVALS],
         "by_backbone": _by_backbone(bench),
         "backbones": bench.backbones,
-        "tables": [_verdict_table(bench), _evidence_table(bench)] if bench.claims else [],
+        "table": _verdict_table(bench, "verdicts", bench.overall) if bench.overall else None,
+        "per_backbone": _verdict_table(bench, "verdicts-per-backbone", single) if single else None,
+        "evidence": _evidence_table(bench) if bench.claims else None,
         "emotions": _emotions(bench),
         "missing": _missing(bench),
     }
@@ -49,14 +54,14 @@ def estimate(plain: Mapping[str, Any] | None) -> Estimate:
 
 
 def headline(bench: Bench) -> list[dict[str, str]]:
-    """Return the verdicts for the top of the page, the decided ones first if there are many.
+    """Return the verdicts for the top of the page; of many, those that are decided.
 
     Returns:
         ``place``, ``arm``, ``word`` (helps, hurts, no evidence) and ``sentence``.
     """
     claims = bench.overall or bench.claims
     if len(claims) > MOST_LINES:
-        claims = sorted(claims, key=lambda claim: claim["verdict"] == "no evidence")[:MOST_LINES]
+        claims = [claim for claim in claims if claim["verdict"] != "no evidence"][:MOST_LINES]
     return [
         {
             "place": bench.place(claim),
@@ -109,8 +114,8 @@ def _tally(bench: Bench) -> str:
     if not bench.claims:
         return ""
     return (
-        f"{plural(len(bench.claims), 'claim')}: {', '.join(words)}. P-values are adjusted for all "
-        "of them (Holm 1979)."
+        f"{plural(len(bench.claims), 'claim')}: {', '.join(words)}. P-values are adjusted for how "
+        "many there are (Holm 1979) and decide; intervals are each its own."
     )
 
 
@@ -204,12 +209,13 @@ def place_values(bench: Bench, entry: Mapping[str, Any]) -> list[str]:
     return [*values, *([str(entry["backbone"])] if len(bench.backbones) > 1 else [])]
 
 
-def _verdict_table(bench: Bench) -> Table:
+def _verdict_table(bench: Bench, name: str, claims: Sequence[Claim]) -> Table:
     places = place_columns(bench)
+    references = list(dict.fromkeys(claim["reference"] for claim in bench.claims))
     columns = [
         *places,
         Column("arm", tables.TEXT),
-        Column("against", tables.TEXT),
+        *([Column("against", tables.TEXT)] if len(references) > 1 else []),
         Column("gain", tables.POINTS),
         Column("95 % interval", tables.GAIN),
         Column("p, adjusted", tables.P_VALUE),
@@ -220,19 +226,20 @@ def _verdict_table(bench: Bench) -> Table:
         [
             *place_values(bench, claim),
             claim["arm"],
-            claim["reference"],
+            *([claim["reference"]] if len(references) > 1 else []),
             claim["difference"],
             _bounds(claim["both"]),
             claim.get("p_adjusted"),
             claim["verdict"],
             claim.get("seeds_needed"),
         ]
-        for claim in bench.claims
+        for claim in claims
     ]
+    against = f" against {references[0]}" if len(references) == 1 else ""
     return Table(
-        "verdicts",
-        f"Gain in accuracy, percentage points; interval over {plural(bench.runs, 'seed')} and the "
-        f"test people together; {plural(len(rows), 'claim')}, Holm-adjusted",
+        name,
+        f"Gain in accuracy{against}, percentage points; interval over {plural(bench.runs, 'seed')} "
+        f"and the test people together; p adjusted for {plural(len(bench.claims), 'claim')}",
         columns,
         rows,
         merge=len(places),

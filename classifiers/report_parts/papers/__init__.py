@@ -1,7 +1,7 @@
 """The tables of the paper that a protocol reproduces, in its layout, with the figures from here."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from classifiers.papers import read_paper
 from classifiers.report_parts.benchmark import Bench
@@ -9,16 +9,17 @@ from classifiers.report_parts.papers import accuracies, folds, resources
 from classifiers.report_parts.papers.reproduction import Published, Reproduction
 from classifiers.report_parts.tables import Table
 
-_BUILDERS: dict[str, Callable[[Reproduction, Published], Table | None]] = {
-    "agreement": resources.agreement,
-    "cross_database": accuracies.cross_database,
-    "epoch_seconds": resources.epoch_seconds,
-    "folds": folds.folds,
-    "intra_database": folds.intra_database,
-    "parameters": resources.parameters,
-    "peers": accuracies.peers,
-    "per_emotion": accuracies.per_emotion,
-    "scores": accuracies.scores,
+Builder: TypeAlias = Callable[[Reproduction, Published], Table | None]
+_BUILDERS: dict[str, Sequence[Builder]] = {
+    "agreement": (resources.agreement,),
+    "cross_database": (accuracies.cross_database, accuracies.gains),
+    "epoch_seconds": (resources.epoch_seconds,),
+    "folds": (folds.folds,),
+    "intra_database": (folds.intra_database,),
+    "parameters": (resources.parameters,),
+    "peers": (accuracies.peers,),
+    "per_emotion": (accuracies.per_emotion,),
+    "scores": (accuracies.scores,),
 }
 
 
@@ -46,7 +47,9 @@ def paper_section(
         return None
     paper = read_paper(name)
     whole = Reproduction(paper, bench, agreement)
-    found = [_BUILDERS[content["kind"]](whole, content) for content in paper.tables]
+    found = [
+        build(whole, content) for content in paper.tables for build in _BUILDERS[content["kind"]]
+    ]
     return {
         "title": paper.title,
         "source": paper.source,

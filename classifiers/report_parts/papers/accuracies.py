@@ -24,6 +24,8 @@ from classifiers.summary import confusion_of
 
 def cross_database(whole: Reproduction, content: Published) -> Table | None:
     """Lay out training sets by networks on each test database (protocol 1, table 3)."""
+    if not whole.external:
+        return None
     here = whole.bench.databases
     columns = [Column("training set", tables.TEXT), Column("arm here", tables.TEXT)]
     columns.append(Column("model", tables.TEXT))
@@ -31,15 +33,15 @@ def cross_database(whole: Reproduction, content: Published) -> Table | None:
     tested: list[tuple[str | None, str | None]] = []  # the paper's name, the one here
     for name in whole.paper.databases.values():
         tested.append((name, ours.get(name)))
-        columns.append(Column(PUBLISHED, tables.SPREAD, name))
+        columns.append(Column(PUBLISHED, tables.spread_of(2), name))
         if name in ours:
             columns += [
-                Column(HERE, tables.SPREAD, name),
+                Column(HERE, tables.spread_of(2), name),
                 Column("difference", tables.POINTS, name),
             ]
     others = [name for name in here if name not in whole.paper.databases]
     tested += [(None, name) for name in others]
-    columns += [Column(HERE, tables.SPREAD, name) for name in others]
+    columns += [Column(HERE, tables.spread_of(2), name) for name in others]
     figures = {(f["arm"], f["backbone"], f["database"]): f for f in whole.external}
     rows = []
     for corpus, arm in whole.corpora():
@@ -67,29 +69,92 @@ def cross_database(whole: Reproduction, content: Published) -> Table | None:
     )
 
 
+def gains(whole: Reproduction, content: Published) -> Table | None:
+    """Lay out what each training set gains over the first: published means, and claims here."""
+    first, *corpora = whole.paper.arms.values()
+    ours = {whole.paper.databases.get(name): name for name in whole.bench.databases}
+    claims = {
+        (claim["arm"], claim["backbone"], claim["database"]): claim
+        for claim in whole.bench.claims
+        if claim["split"] not in whole.bench.folded
+        and whole.paper.arms.get(claim["reference"]) == first
+    }
+    if not claims:
+        return None
+    rows = []
+    for corpus, arm in whole.corpora():
+        if corpus not in corpora:
+            continue
+        for model, backbone in whole.models():
+            published, plain = (
+                content["rows"].get(name, {}).get(model, {}) for name in (corpus, first)
+            )
+            for name in dict.fromkeys([*whole.paper.databases.values(), *whole.bench.databases]):
+                database = ours.get(name) or name
+                claim = claims.get((arm or "", backbone or "", database))
+                known = name in published
+                if database in whole.paper.databases and name == database:
+                    continue
+                if not known and claim is None:
+                    continue
+                both = (claim or {}).get("both") or {}
+                rows.append(
+                    [
+                        corpus,
+                        model,
+                        name,
+                        share(published[name][0] - plain[name][0]) if known else None,
+                        claim["difference"] if claim else None,
+                        (both.get("low"), both.get("high")),
+                        claim["verdict"] if claim else None,
+                    ]
+                )
+    columns = [
+        Column("training set", tables.TEXT),
+        Column("model", tables.TEXT),
+        Column("tested on", tables.TEXT),
+        Column("gain", tables.POINTS, PUBLISHED),
+        Column("gain", tables.POINTS, HERE),
+        Column("95 % interval", tables.GAIN, HERE),
+        Column("verdict", tables.VERDICT, HERE),
+    ]
+    text = (
+        f"What each training set gains over {first}, percentage points: published, the difference "
+        "of two means without an interval; here, over trainings and people"
+    )
+    return Table(file_name(content, "gains"), caption(content, text), columns, rows, merge=2)
+
+
 def peers(whole: Reproduction, content: Published) -> Table | None:
     """List what others reached on a database (protocol 1, tables 4 and 5; protocol 2, table 4)."""
     rows: list[list[Any]] = [
         [method, trained_on, content["database"], PUBLISHED, (share(value), None)]
         for method, trained_on, value in content["rows"]
     ]
-    figures = whole.bench.figures
+    # the paper's own folds stand beside folds, tests on other databases beside the like
+    figures = [
+        figure
+        for figure in whole.bench.figures
+        if (figure["split"] in whole.bench.folded) == content.get("folds", False)
+    ]
+    if not figures:
+        return None
     same = [f for f in figures if whole.shown(f["database"]) == content["database"]]
     for database in dict.fromkeys(figure["database"] for figure in same or figures):
         best = whole.best([f for f in figures if f["database"] == database])
         if best is None:
             continue
-        method = f"{best['backbone']} on {best['arm']}, the best of {len(whole.bench.arms)} arms"
-        count = best.get("train_rows")
-        pictures = "" if count is None else f"{round(count):,} pictures"
-        rows.append([method, pictures, database, HERE, spread(best, "accuracy")])
+        model = whole.paper.model(best["backbone"]) or best["backbone"]
+        method = f"{model}, the best of {plural(len(whole.bench.cells), 'training')}"
+        corpus = whole.paper.arms.get(best["arm"], best["arm"])
+        rows.append([method, corpus, whole.shown(database), HERE, spread(best, "accuracy")])
     text = f"Other methods on {content['database']}; accuracy in per cent"
     columns = [
         Column("method", tables.TEXT),
         Column("trained on", tables.TEXT),
         Column("tested on", tables.TEXT),
         Column("source", tables.TEXT),
-        Column("accuracy", tables.SPREAD),
+        Column("accuracy", tables.spread_of(2)),
     ]
     note = "The best of several is a flattering choice, there as here."
     return Table(file_name(content, "peers"), caption(content, text), columns, rows, note=note)
@@ -97,7 +162,7 @@ def peers(whole: Reproduction, content: Published) -> Table | None:
 
 def per_emotion(whole: Reproduction, content: Published) -> Table | None:
     """Lay out each emotion's precision and recall (protocol 1, table 6)."""
-    figures = whole.external or whole.bench.figures
+    figures = whole.external
     # as near to the paper's choice as the benchmark comes
     for wanted in (
         lambda f: whole.shown(f["database"]) == content["database"],
@@ -125,7 +190,7 @@ def per_emotion(whole: Reproduction, content: Published) -> Table | None:
     columns = [
         Column("emotion", tables.TEXT),
         *(
-            Column(name, tables.PERCENT, group)
+            Column(name, tables.WHOLE_PERCENT, group)
             for group in (PUBLISHED, "here, best run", "here, all runs")
             for name in ("precision", "recall")
         ),
@@ -160,7 +225,7 @@ def scores(whole: Reproduction, content: Published) -> Table | None:
         Column("network", tables.TEXT),
         Column("source", tables.TEXT),
         Column("pictures", tables.TEXT),
-        *(Column(name, tables.SPREAD) for name in names),
+        *(Column(name, tables.spread_of(2)) for name in names),
     ]
     text = (
         f"{content['database']}, {len(whole.bench.emotions)} classes, per cent; precision, recall "

@@ -46,22 +46,25 @@ def intra_database(whole: Reproduction, content: Published) -> Table | None:
     """Lay out k folds of one database, by picture and by subject (protocol 1, table 7)."""
     folds = fold_accuracies(whole.bench)
     splits = [split for split in whole.bench.splits if split in whole.bench.folded]
+    if not splits:
+        return None
     names = {"by_picture": "here, folds by picture", "by_subject": "here, folds by subject"}
     columns = [
         Column("model", tables.TEXT),
         Column("arm here", tables.TEXT),
-        Column("accuracy", tables.SPREAD, f"{PUBLISHED}, by picture"),
+        Column("accuracy", tables.spread_of(2), f"{PUBLISHED}, by picture"),
     ]
     for split in splits:
         group = names.get(split, f"here, {split.replace('_', ' ')}")
-        columns.append(Column("accuracy", tables.SPREAD, group))
+        columns.append(Column("accuracy", tables.spread_of(2), group))
         columns.append(Column("folds", tables.COUNT, group))
         columns.append(Column("of known people", tables.Kind(), group))
     arms = sorted(set(folds.index.get_level_values("arm")), key=whole.bench.arms.index)
     rows = []
     for model, backbone in whole.models():
         printed = pair(content["rows"].get(model))
-        for number, arm in enumerate(arms or [None]):
+        last = len(arms) - 1
+        for number, arm in enumerate(arms):
             cells: list[Any] = []
             for split in splits:
                 part = folds[
@@ -70,9 +73,10 @@ def intra_database(whole: Reproduction, content: Published) -> Table | None:
                     & (folds.index.get_level_values("arm") == arm)
                 ]
                 cells += _fold_cells(part)
-            if any(cell is not None for cell in cells) or (printed and number == 0):
+            if any(cell is not None for cell in cells) or (printed and number == last):
                 known = any(cell is not None for cell in cells)
                 rows.append([model, arm if known else None, printed, *cells])
+                printed = None  # once is enough
     text = (
         f"One database: published on {content['images']:,} pictures in five folds by picture. "
         "Accuracy in per cent, mean ± standard deviation over folds; of known people: test "
@@ -97,6 +101,8 @@ def _fold_cells(part: pd.DataFrame) -> list[Any]:
 def folds(whole: Reproduction, content: Published) -> Table | None:
     """Lay out the accuracy of each fold (protocol 2, tables 1 to 3)."""
     folds = fold_accuracies(whole.bench)
+    if folds.empty:
+        return None
     grouped = list(folds.groupby(level=["split", "backbone", "arm"], sort=False))
     most = max([5, *(len(part) for _, part in grouped)])
     rows: list[list[Any]] = [
@@ -116,7 +122,7 @@ def folds(whole: Reproduction, content: Published) -> Table | None:
         Column("model", tables.TEXT),
         Column("pictures", tables.TEXT),
         *(Column(f"fold {number + 1}", tables.PERCENT) for number in range(most)),
-        Column("mean", tables.SPREAD),
+        Column("mean", tables.spread_of(2)),
     ]
     text = "Accuracy of each fold in per cent"
     return Table(file_name(content, "folds"), caption(content, text), columns, rows, merge=1)

@@ -34,7 +34,7 @@ def agreement(whole: Reproduction, content: Published) -> Table | None:
         )
     columns = [
         Column("emotion", tables.TEXT),
-        *(Column(name, tables.PERCENT, PUBLISHED) for name in content["columns"]),
+        *(Column(name, tables.WHOLE_PERCENT, PUBLISHED) for name in content["columns"]),
         Column("gate's classifier", tables.PERCENT, HERE),
         Column("95 % interval", tables.BOUNDS, HERE),
         Column("n", tables.COUNT, HERE),
