@@ -226,6 +226,19 @@ def test_a_seed_that_lacks_a_fold_is_not_complete():
     assert len(with_plan["missing"]) == 6
 
 
+def test_a_plan_says_what_was_trained_on_and_what_is_missing():
+    plan = [
+        {"fold": None, "split": "external", "part": 0, "backbone": "small", "arm": arm}
+        | {"seed": seed, "train_rows": 100 + seed if arm == "gan" else None}
+        for arm in ("geometric", "gan", "imported")
+        for seed in range(3)
+    ]
+    found = summary_of(grid(clear, PEOPLE), cells=pd.DataFrame(plan))
+    assert [figure["train_rows"] for figure in found["figures"]] == [None, 101]
+    assert {(entry["arm"], entry["fold"]) for entry in found["missing"]} == {("imported", None)}
+    assert len(found["missing"]) == 3
+
+
 def test_leaky_splits_tell_real_from_all_and_claim_nothing():
     real = grid(clear, PEOPLE, split="by_picture")
     copies = grid(
