@@ -31,8 +31,9 @@ def fidelity_section(metrics: Sequence[Mapping[str, Any]]) -> list[dict[str, Any
 
     Returns:
         One dict an extractor: ``extractor``, ``resizer``, ``distances`` (tables with ``name``,
-        ``rows``, ``chart``), ``shares`` (rows of the neighbour figures), ``missing`` (why a set
-        has no figures) and ``several`` (whether lines carry the number of a fold).
+        ``rows``, ``chart``; the classifier's score among them), ``judged`` (by whom that is),
+        ``shares`` (rows of the neighbour figures), ``missing`` (why a set has no figures) and
+        ``several`` (whether lines carry the number of a fold).
     """
     several = len(metrics) > 1
     grouped: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
@@ -47,7 +48,7 @@ def _extractor(
     name: str, lines: Sequence[tuple[str, Mapping[str, Any]]], several: bool
 ) -> dict[str, Any]:
     tables = []
-    for key, title in DISTANCES.items():
+    for key, title in {**DISTANCES, "classifier_score": "Classifier score"}.items():
         rows = [_row(group, line["emotion"], line[key]) for group, line in lines if key in line]
         if rows:
             tables.append({"name": title, "rows": rows, "chart": _chart(title, rows)})
@@ -57,6 +58,11 @@ def _extractor(
         "resizer": lines[0][1].get("resizer", ""),
         "several": several,
         "distances": tables,
+        "judged": [
+            f"{judge['name']} ({judge['hash']}, {judge['classes']} classes, seed {line['seed']})"
+            for _, line in lines
+            if (judge := line.get("classifier"))
+        ],
         "share_names": list(SHARES.values()),
         "shares": [
             {
