@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+PACKAGES = Path(sysconfig.get_paths()["purelib"])
 GUARD = """
 import errno, os, socket, sys
 
-NOTES, PACKAGES = os.environ["GUARD_NOTES"], os.environ["GUARD_PACKAGES"]
+NOTES, PACKAGES = os.environ["GUARD_NOTES"], os.environ["GUARD_PACKAGES"].split(os.pathsep)
 CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.symlink",
            "os.truncate", "os.chmod", "os.utime"}
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
@@ -29,8 +30,8 @@ def refuse(kind, what, code):
 def inside(path):
     if not isinstance(path, (str, bytes, os.PathLike)):
         return False
-    path = os.path.abspath(os.fsdecode(path))
-    return path.startswith(PACKAGES + os.sep)
+    path = os.path.realpath(os.fsdecode(path))
+    return any(path.startswith(folder + os.sep) for folder in PACKAGES)
 
 def guard(event, arguments):
     if event == "socket.connect":
@@ -71,8 +72,8 @@ class Machine:
             "HOME": "/dev/null/nobody",  # where nobody can make a folder
             "PYTHONPATH": os.pathsep.join([str(folder / "guard"), str(ROOT)]),
             "GUARD_NOTES": str(self.notes),
-            # resolved: what is imported from there is found by this name
-            "GUARD_PACKAGES": sysconfig.get_paths()["purelib"],
+            # this one as well: installed, it lies among the others
+            "GUARD_PACKAGES": os.pathsep.join(str(path.resolve()) for path in (PACKAGES, ROOT)),
             "TMPDIR": str(folder / "tmp"),
             "OMP_NUM_THREADS": "1",
         }
@@ -103,13 +104,14 @@ def machine(tmp_path):
     return Machine(tmp_path)
 
 
-HERE = "import os, socket, subprocess, sys, tempfile; P = os.environ['GUARD_PACKAGES'] + '/numpy'; "
+HERE = f"import os, socket, subprocess, sys, tempfile; P = {str(PACKAGES / 'numpy')!r}; "
 ASK = "socket.socket().connect(('127.0.0.1', 9))"
 FORBIDDEN = {
     "connect": ASK,
     "look up": "socket.getaddrinfo('nowhere.example', 443)",
     "write": "open(P + '/new', 'w')",
     "append": "open(P + '/__init__.py', 'a')",
+    "write beside our own": f"open({str(ROOT / 'curation' / 'new.py')!r}, 'w')",
     "make": "os.mkdir(P + '/new')",
     "rename": "os.rename(P + '/__init__.py', P + '/old')",
     "temporary": "tempfile.mkstemp(dir=P)",
@@ -131,7 +133,8 @@ def test_the_guard_refuses(machine, what):
 
 def test_the_guard_lets_packages_be_read_and_processes_talk(machine):
     allowed = (
-        f"{HERE} open(P + '/__init__.py').read(); os.makedirs(P, exist_ok=True); open('mine', 'w')\n"
+        f"{HERE} open(P + '/__init__.py').read(); os.makedirs(P, exist_ok=True)\n"
+        "open('mine', 'w').close()\n"
         "a, b = socket.socketpair(); a.send(b'x'); assert b.recv(1) == b'x'"
     )
     assert machine.python("-c", allowed) == (0, "")
