@@ -21,7 +21,7 @@ TOOLS = {
     "curves": "classifiers.curves",
     "forget": "curation.forget",
     "prefetch": "curation.prefetch",
-    "doctor": "curation.doctor",
+    "doctor": "curation.doctor.command",
     "import_stylegan": "gan.import_stylegan",
     "rebuild": "curation.rebuild",
     "push": "curation.push",

@@ -113,6 +113,8 @@ def metrics():
         }
         for index, emotion in enumerate((*FIVE[:4], "all"))
     ]
+    judge = {"name": "small <cnn> x3", "hash": "judge-1", "classes": 7, "temperature": 1.2}
+    lines[-1] |= {"classifier": judge, "classifier_score": figure(5.5) | {"small_sample": False}}
     lines.append({"emotion": "surprise", "extractor": "a <tiny> extractor", "missing": "3 faces"})
     copies = {
         "threshold": 0.03, "quantile": 0.01, "n_faces": 40, "n_subjects": 8,
@@ -315,6 +317,16 @@ def test_text_from_outside_is_escaped(made):
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in made[0]
     assert "<b>bold</b>" not in made[0]
     assert "a &lt;tiny&gt; extractor" in made[0]
+
+
+def test_the_classifiers_score_stands_beside_the_distances_and_says_whose_it_is(made):
+    section = made[0][made[0].index('<section id="fidelity">') :]
+    section = section[: section.index("</section>")]
+    table = section[section.index("<caption>Classifier score, ") :]
+    cells = re.findall("<td[^>]*>(.*?)</td>", table[: table.index("</table>")])
+    assert cells == ["all", "5.50", "4.40 to 6.60", "8", "20", "6.05", "1.38", "4", ""]
+    assert "answers of small &lt;cnn&gt; x3 (judge-1, 7 classes, seed 0)" in section
+    assert "not comparable with Inception scores" in section
 
 
 def test_verdict_is_that_of_the_summary(made, tmp_path):
