@@ -21,7 +21,7 @@ class Faces:
     Attributes:
         images: (N, 3, H, W) uint8 RGB.
         table: A line a face: ``id``, ``database``, ``emotion``, ``predicted``, ``confidence`` (of
-            what was predicted), ``shown`` (whether its database may be put on a page).
+            what was predicted), ``free`` (whether it may be passed on) and ``shown``.
         choice: In words, which faces these are.
     """
 
@@ -75,20 +75,20 @@ def read_faces(
                 "the predictions hold pictures more than once: give those of one training, that "
                 "of the recogniser"
             )
-        chosen, choice = facts["id"].isin(predictions["id"]), "the faces it was tested on"
+        chosen, choice = facts["id"].isin(predictions["id"]), "those it was tested on"
     else:
         chosen, choice = _unseen(folder, facts, member)
     keep = (usable & chosen).to_numpy(bool)
     if not keep.any():
         raise ValueError(
-            f"{corpus} holds none of {choice} with an emotion of {folder} "
-            f"({', '.join(judge.emotions)})"
+            f"{corpus} holds no face ({choice}) with an emotion of {folder}: "
+            f"{', '.join(judge.emotions)}"
         )
     if (found := int(keep.sum())) > most:
         drawn = np.random.default_rng([seed, found]).choice(np.flatnonzero(keep), most, False)
         keep = np.zeros(len(facts), bool)
         keep[drawn] = True
-        choice = f"{most:,} of {found:,}, drawn at random: {choice}"
+        choice = f"drawn at random among {found:,}; {choice}"
     images = data.images(keep)
     table = facts.loc[keep, ["id", "database", "emotion"]].reset_index(drop=True)
     table["database"] = table["database"].fillna(UNNAMED).astype(str)
@@ -103,7 +103,8 @@ def read_faces(
     learned = facts.loc[facts["origin"] == "gan", "database"].fillna(UNNAMED).astype(str)
     sources = {name for names in learned for name in names.split("+")}
     allowed = permitted(facts, read_licences([RECORDS]), sources)[keep]
-    table["shown"] = True if show_restricted else allowed
+    table["free"] = allowed
+    table["shown"] = allowed | show_restricted
     return Faces(images, table, choice)
 
 
@@ -114,7 +115,7 @@ def _unseen(folder: Path, facts: pd.DataFrame, member: int) -> tuple[pd.Series, 
     if (folder / "out_of_fold.parquet").is_file():
         judged = pd.read_parquet(folder / "out_of_fold.parquet", columns=["id", "fold"])
         mine = judged.loc[judged["fold"] == member, "id"]
-        return test | facts["id"].isin(mine), "faces of people whom it never saw"
+        return test | facts["id"].isin(mine), "of people whom it never saw"
     if test.any():
-        return test, "the corpus's test faces"
-    return origin, "all faces of the corpus; it may have learned from them"
+        return test, "the test split"
+    return origin, "all of the corpus; it may have learned from them"
