@@ -5,7 +5,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LEAVES = ("corpus", "recipes", "artifact", "lineage", "progress", "features", "fidelity")
-LEAVES += ("neighbours", "weights")
+LEAVES += ("hub", "neighbours", "weights")
 FORBIDDEN = {
     "curation": ("gan", "classifiers"),
     "gan": ("classifiers",),
