@@ -1,7 +1,7 @@
 """Stage ``report``: one page that shows what was made, how good it is, and whether it helps.
 
 The page holds everything that it shows: no network, no file beside it. All figures are read from
-finished folders; nothing is trained or measured here.
+finished folders; nothing is trained or measured here, but for what one classifier sees.
 """
 
 import logging
@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from classifiers.report_parts import evidence, pictures
 from classifiers.report_parts.benchmark import benchmark_section, points
+from classifiers.report_parts.explain import explain_section
 from classifiers.report_parts.fidelity import fidelity_section, read_metrics
 from classifiers.report_parts.gates import gate_section
 from classifiers.report_parts.training import (
@@ -34,6 +35,7 @@ SECTIONS = {
     "samples": "Samples",
     "gates": "What the gates did",
     "agreement": "Agreement before the gate",
+    "explain": "What the gate's classifier sees",
     "fidelity": "Distance from the real faces",
     "benchmark": "Benchmark",
     "training": "How the GANs trained",
@@ -71,6 +73,7 @@ def report(
     results: Folders = (),
     columns: int = 8,
     seed: int = 0,
+    explain: bool = True,
     command: str | None = None,
 ) -> dict[str, Any]:
     """Write ``report.html``, one self-contained page.
@@ -91,6 +94,8 @@ def report(
         results: Benchmark folders.
         columns: Sample pictures in a strip.
         seed: Which samples are shown.
+        explain: Whether to look into the first classifier (`explain_section`): half a minute for
+            the small network, much longer for a large one without a GPU.
         command: The command that made all this; None for the one that is running.
 
     Returns:
@@ -133,6 +138,9 @@ def report(
             folds_note=f", the faces of {len(corpora)} folds together" if len(corpora) > 1 else "",
             gates=gates,
             agreement=agreement,
+            explain=explain_section(judges[0], corpora[0], None, emotions, seed=seed)
+            if explain and judges
+            else None,
             fidelity=fidelity,
             benchmark=bench,
             training=training_section(trainings),

@@ -3,6 +3,7 @@
 Both by Captum. Pictures go in and maps come out; nothing here draws.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from captum.attr import IntegratedGradients, LayerGradCam
 
 QUADRATURE = 64  # steps between a picture and its baseline
+_PROBES = 4  # noises whose gradients measure a receptive field
 _INSTALL = "attributions need Captum: pip install 'affectory[explain]'"
 
 
@@ -153,8 +155,8 @@ def centres(network: Recogniser, unit: int, size: tuple[int, int]) -> tuple[np.n
 
     Not the middles of a grid laid over the picture: a convolution of stride 2 that pads both
     sides centres its first cell on the first pixel. After four of them a map so laid lies half a
-    cell, 8 pixels, too far down and to the right. Measured by gradients on noise of three times
-    the size, where no border cuts the middle cell's field.
+    cell, 8 pixels, too far down and to the right. Measured by gradients on noise of a larger
+    size, where no border cuts the middle cell's field.
 
     Args:
         network: The recogniser.
@@ -165,24 +167,30 @@ def centres(network: Recogniser, unit: int, size: tuple[int, int]) -> tuple[np.n
         Rows and columns, one value a cell, as shares of the picture's height and width.
     """
     weight = next(network.parameters())
-    units = _units(network.eval())[: unit + 1]
+    units, channels = _units(network.eval())[: unit + 1], network.normalise.channels
+    # by a multiple of every stride, so that the strides come out exactly
+    margin = [64 * math.ceil(side / 32) for side in size]
     with torch.inference_mode():
-        channels = network.normalise(torch.zeros(1, 3, 8, 8, device=weight.device)).shape[1]
         cells = units(torch.zeros(1, channels, *size, device=weight.device)).shape[2:]
     draw = torch.Generator().manual_seed(0)
-    noise = torch.randn(1, channels, 3 * size[0], 3 * size[1], generator=draw)
-    noise = noise.to(weight.device).requires_grad_()
-    found = units(noise)
-    signs = torch.randn(found.shape[1], generator=draw).to(found)
-    middle = found.shape[2] // 2, found.shape[3] // 2
-    (gradient,) = torch.autograd.grad((found[0, :, *middle] * signs).sum(), [noise])
-    power = gradient[0].square().sum(0).double().cpu().numpy()
+    power = [np.zeros(side + more) for side, more in zip(size, margin, strict=True)]
+    count = middle = (0, 0)
+    for _ in range(_PROBES):
+        noise = torch.randn(1, channels, size[0] + margin[0], size[1] + margin[1], generator=draw)
+        noise = noise.to(weight.device).requires_grad_()
+        found = units(noise)
+        count = found.shape[2:]
+        middle = (count[0] // 2, count[1] // 2)
+        signs = torch.randn(found.shape[1], generator=draw).to(found)
+        (gradient,) = torch.autograd.grad((found[0, :, *middle] * signs).sum(), [noise])
+        field = gradient[0].square().sum(0).double().cpu().numpy()
+        for axis in (0, 1):
+            power[axis] += field.sum(1 - axis) / field.sum()
     shares = []
-    for axis, (count, side) in enumerate(zip(cells, size, strict=True)):
-        along = power.sum(1 - axis)
-        centre = (along * (np.arange(len(along)) + 0.5)).sum() / along.sum()
-        step = 3 * side / found.shape[2 + axis]
-        shares.append((centre + step * (np.arange(count) - middle[axis])) / side)
+    for axis in (0, 1):
+        place = (np.arange(len(power[axis])) + 0.5) * power[axis] / power[axis].sum()
+        step = margin[axis] / (count[axis] - cells[axis])
+        shares.append((place.sum() + step * (np.arange(cells[axis]) - middle[axis])) / size[axis])
     return shares[0], shares[1]
 
 
