@@ -59,6 +59,9 @@ def settings(model: str) -> dict[str, Any]:
 def address(model: str) -> str:
     """Return where weights are published: ``<repository> <file>`` on the hub, or a URL.
 
+    Args:
+        model: timm's name with the weights' tag.
+
     Raises:
         ValueError: If timm knows no such weights, or does not say where they are.
     """
@@ -113,12 +116,9 @@ def fetch(model: str) -> Path:
         _require_answer(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
         return Path(hf_hub_download(*place.split()))
     except Exception as error:  # the hub's and urllib's errors share no base
-        command = (
-            "" if "://" in place else f": `hf download {place}` elsewhere fills the hub's cache"
-        )
         raise OSError(
-            f"weights of {model} cannot be fetched from {place} ({error}). Without a network, copy "
-            f"the file here and give its path as classifier.network.weights{command}"
+            f"the weights of {model} cannot be fetched from {place} ({error}). Without a network, "
+            "copy that file here and give its path as classifier.network.weights"
         ) from error
 
 

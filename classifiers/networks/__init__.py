@@ -7,9 +7,10 @@ one form. A recogniser carries its `recipe`, the call that rebuilds its architec
 from collections.abc import Mapping
 from typing import Any
 
+from classifiers.networks.facenet import facenet
 from classifiers.networks.normalise import MODES, Mode, Normalise
 from classifiers.networks.recogniser import Layer, Network, Recipe, Recogniser
-from classifiers.networks.small import small_cnn, vanderweel2019
+from classifiers.networks.small import dao2021, small_cnn, vanderweel2019
 from classifiers.networks.timm_trunks import timm_network
 
 __all__ = [
@@ -20,6 +21,8 @@ __all__ = [
     "Normalise",
     "Recipe",
     "Recogniser",
+    "dao2021",
+    "facenet",
     "rebuild",
     "small_cnn",
     "timm_network",
@@ -27,7 +30,8 @@ __all__ = [
 ]
 
 _CONSTRUCTORS = {
-    constructor.__name__: constructor for constructor in (small_cnn, timm_network, vanderweel2019)
+    constructor.__name__: constructor
+    for constructor in (small_cnn, timm_network, vanderweel2019, dao2021, facenet)
 }
 
 

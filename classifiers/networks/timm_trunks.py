@@ -18,7 +18,7 @@ from classifiers.networks.recogniser import Recogniser
 from classifiers.networks.weights import (
     find_weights,
     load_network,
-    load_recogniser_trunk,
+    load_strictly,
     read_state,
     rescale_first,
 )
@@ -97,7 +97,7 @@ def timm_network(
         network.set_input_size(img_size=size)  # type: ignore[operator]
     trunk = units(network)
     if state is not None and own:
-        load_recogniser_trunk(trunk, state, path)
+        load_strictly(trunk, state, path)
     elif state is not None and trained_with not in (None, normalise):
         rescale_first(trunk, trained_with=trained_with, fed_with=normalise)
     arguments = {

@@ -102,15 +102,20 @@ def load_network(name: str, state: State | None, source: Path | None) -> nn.Modu
     Raises:
         RuntimeError: If the source does not hold weights of this network, or not all of them.
     """
+    options: dict[str, Any] = {"num_classes": 0}
+    if name.startswith("vgg"):  # its dense layers, 0.5 GB, are built small and never filled
+        options["mlp_ratio"] = 1 / 4096
     if state is None:
-        return timm.create_model(name, num_classes=0)
+        return timm.create_model(name, **options)
     random_state = torch.get_rng_state()
-    fresh = timm.create_model(name, num_classes=0)
+    fresh = timm.create_model(name, **options)
     torch.set_rng_state(random_state)
+    if name.startswith("vgg"):
+        state = {key: value for key, value in state.items() if key.startswith("features.")}
     try:
         overlay = {"state_dict": from_torchvision(state, fresh), "custom_load": False}
         network = timm.create_model(
-            name, num_classes=0, pretrained=True, pretrained_cfg_overlay=overlay
+            name, **options, pretrained=True, pretrained_cfg_overlay=overlay
         )
     except Exception as error:  # what timm raises over a foreign state dict has no common base
         raise RuntimeError(f"{source} does not hold weights of timm's {name}: {error}") from error
@@ -130,17 +135,20 @@ def load_network(name: str, state: State | None, source: Path | None) -> nn.Modu
     return network
 
 
-def load_recogniser_trunk(trunk: nn.Sequential, state: State, source: Path | None) -> None:
-    """Fill a trunk from the state dict of a recogniser that was trained here, head left aside.
+def load_strictly(trunk: nn.Sequential, state: State, source: Path | None) -> None:
+    """Fill a trunk whose names and shapes the state must have, one by one.
+
+    Recognisers trained here may be given whole: of ``trunk.`` and ``head.`` the trunk is taken.
 
     Raises:
-        RuntimeError: If that recogniser had another trunk.
+        RuntimeError: If something is missing, too much or of another shape.
     """
-    own = {key.removeprefix("trunk."): value for key, value in state.items() if "trunk." in key}
+    if any(key.startswith("trunk.") for key in state):
+        state = {key[6:]: value for key, value in state.items() if key.startswith("trunk.")}
     try:
-        trunk.load_state_dict(own)
+        trunk.load_state_dict(state)
     except RuntimeError as error:
-        raise RuntimeError(f"{source} holds a recogniser with another trunk: {error}") from error
+        raise RuntimeError(f"{source} does not hold weights of this trunk: {error}") from error
 
 
 def from_torchvision(state: State, network: nn.Module) -> State:
