@@ -387,6 +387,8 @@ def test_without_captum_the_rest_is_there(folders, monkeypatch):
     assert found["missing"] == "x"
     assert found["examples"] == []
     assert list(found["groups"][1]["rows"]) == ["read right"]
+    page = environment().get_template("explain.html.jinja").render(explain=found)
+    assert "No attribution maps: x." in page
 
 
 def test_a_folder_without_a_recogniser_has_no_section(tmp_path, folders):
@@ -420,9 +422,11 @@ def test_the_command_writes_one_page(folders, tmp_path, capsys):
     assert "Not for publication" not in page
     assert "Completeness" in page
     assert list(out.parent.iterdir()) == [out]
-    private = [*words, "--steps", "0", "--show-restricted"]
+    assert "another network" in page
+    private = [str(folders / "one"), *words[1:], "--steps", "0", "--show-restricted"]
     assert command.main(private) == 0
-    assert "Not for publication" in out.read_text()
+    assert "Not for publication" in (page := out.read_text())
+    assert "another network" not in page
     assert TOOLS["explain"] == command.__name__
 
 

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from curation.licences import RECORDS, read_licences
 from curation.lineage import read_record
 
 TITLE = "What the recogniser sees"
@@ -44,6 +45,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of starts and drawn faces (0)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (auto)")
     parser.add_argument(
+        "--licences", type=Path, help="folder of further licence records, for databases of your own"
+    )
+    parser.add_argument(
         "--show-restricted",
         action="store_true",
         help="show faces of databases whose licence does not allow to pass them on: such a page "
@@ -61,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def write_page(given: argparse.Namespace) -> None:
     """Write the page that parsed arguments ask for, whole or not at all, and say where it is."""
-    # torch takes seconds to import, and a wrong word is told at once
+    # they take seconds to import, and a wrong word is told at once
     import pandas as pd
 
     from classifiers.predict import Predictor
@@ -79,6 +83,7 @@ def write_page(given: argparse.Namespace) -> None:
         starts=given.starts,
         steps=given.steps,
         seed=given.seed,
+        terms=read_licences([RECORDS, *([given.licences] if given.licences else [])]),
         show_restricted=given.show_restricted,
         device=given.device,
     )

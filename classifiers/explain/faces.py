@@ -1,5 +1,6 @@
 """The faces that a recogniser is explained on: which, how it read them, which may be shown."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pandas as pd
 
 from classifiers.predict import Predictor
 from curation.corpus import Corpus
-from curation.licences import RECORDS, permitted, read_licences
+from curation.licences import RECORDS, Licence, permitted, read_licences
 
 MOST = 3000  # faces, drawn at random; a mean face needs no more
 UNNAMED = "unnamed"
@@ -44,6 +45,7 @@ def read_faces(
     member: int = 0,
     most: int = MOST,
     seed: int = 0,
+    terms: Mapping[str, Licence] | None = None,
     show_restricted: bool = False,
 ) -> Faces:
     """Choose faces of a corpus, if possible of people whom a recogniser never saw.
@@ -58,6 +60,7 @@ def read_faces(
         member: Which network of a cross-fitted ensemble `judge` is.
         most: At most so many faces, drawn at random.
         seed: Which.
+        terms: Database → its licence; None for the records that come with Affectory.
         show_restricted: Show faces although the licence record of their database does not allow
             to pass them on; for pages that stay private.
 
@@ -102,7 +105,7 @@ def read_faces(
     # a generated face names all databases that its generator learned from
     learned = facts.loc[facts["origin"] == "gan", "database"].fillna(UNNAMED).astype(str)
     sources = {name for names in learned for name in names.split("+")}
-    allowed = permitted(facts, read_licences([RECORDS]), sources)[keep]
+    allowed = permitted(facts, read_licences([RECORDS]) if terms is None else terms, sources)[keep]
     table["free"] = allowed
     table["shown"] = allowed | show_restricted
     return Faces(images, table, choice)

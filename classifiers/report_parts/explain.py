@@ -26,6 +26,7 @@ from classifiers.explain.optimal import STARTS, STEPS, optimal_inputs
 from classifiers.networks import Recogniser
 from classifiers.predict import Predictor
 from classifiers.report_parts.pictures import Picture, data_uri
+from curation.licences import Licence
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ def explain_section(
     starts: int = STARTS,
     steps: int = STEPS,
     seed: int = 0,
+    terms: Mapping[str, Licence] | None = None,
     show_restricted: bool = False,
     device: str = "auto",
 ) -> dict[str, Any] | None:
@@ -79,6 +81,7 @@ def explain_section(
         starts: Optimal inputs an emotion, each from other noise.
         steps: Of each optimal input; 0 leaves them out.
         seed: Of starts, movements and drawn faces.
+        terms: Database → its licence; None for the records that come with Affectory.
         show_restricted: Show faces of databases that may not be passed on too.
         device: ``auto``, ``cpu``, ``cuda``, …
 
@@ -107,6 +110,7 @@ def explain_section(
         predictions,
         member=member,
         seed=seed,
+        terms=terms,
         show_restricted=show_restricted,
     )
     logger.info("explain: %s on %d faces", judge.name, len(faces.table))
