@@ -1,8 +1,8 @@
 """Stage ``report``: one page that shows what was made, how good it is, and whether it helps.
 
 The page holds everything that it shows: no network, no file beside it. All figures are read from
-finished folders; nothing is trained or measured here. Every table is written beside the page too,
-as CSV and for LaTeX.
+finished folders; nothing is trained or measured here, but for what one classifier sees. Every table
+is written beside the page too, as CSV and for LaTeX.
 """
 
 import logging
@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from classifiers.report_parts import evidence, pictures
 from classifiers.report_parts.benchmark import Bench, design, plural, read_bench
 from classifiers.report_parts.costs import cost_section
+from classifiers.report_parts.explain import explain_section
 from classifiers.report_parts.fidelity import fidelity_section, read_metrics
 from classifiers.report_parts.gates import gate_section
 from classifiers.report_parts.mistakes import mistake_section
@@ -44,6 +45,7 @@ SECTIONS = {
     "samples": "Samples",
     "gates": "What the gates did",
     "agreement": "Agreement before the gate",
+    "explain": "What the gate's classifier sees",
     "fidelity": "Distance from the real faces",
     "benchmark": "Benchmark",
     "papers": "The paper's tables",
@@ -93,6 +95,7 @@ def report(
     show_restricted: bool = False,
     columns: int = 8,
     seed: int = 0,
+    explain: bool = True,
     command: str | None = None,
 ) -> dict[str, Any]:
     """Write ``report.html``, one self-contained page, and ``tables/``.
@@ -118,6 +121,8 @@ def report(
         show_restricted: Show faces whose licence forbids passing them on, for a private page.
         columns: Sample pictures in a strip.
         seed: Which samples are shown.
+        explain: Whether to look into the first classifier (`explain_section`): half a minute for
+            the small network, much longer for a large one without a GPU.
         command: The command that made all this; None for the one that is running.
 
     Returns:
@@ -153,6 +158,9 @@ def report(
             **gate_section(read_metrics(selected)),
         },
         "agreement": agreement,
+        "explain": explain_section(judges[0], corpora[0], None, emotions, seed=seed)
+        if explain and judges
+        else None,
         "fidelity": fidelity_section(metrics),
         "training": training_section(trainings, faces=showing.synthetic),
         "timings": evidence.timings(records),

@@ -19,6 +19,7 @@ TOOLS = {
     "inspect": "curation.inspection.command",
     "review": "curation.review.command",
     "curves": "classifiers.curves",
+    "explain": "classifiers.explain.command",
     "forget": "curation.forget",
     "prefetch": "curation.prefetch",
     "doctor": "curation.doctor.command",
@@ -42,6 +43,7 @@ usage: affectory <stage> [key=value ...] [-m]
   affectory inspect <corpus>                 a page to look at a corpus
   affectory review <corpus>                  a page to keep and reject its faces by hand
   affectory curves <GAN folder> ...          a page that shows how GANs trained, or train
+  affectory explain <recogniser> <corpus>    a page that shows what a recogniser judges by
   affectory forget subject=<name>            what a person's pictures went into; retires it
   affectory prefetch                         which model files are there; fetches those named
   affectory doctor kdef=<folder> ...         what is there, what is missing and how to get it

@@ -5,7 +5,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LEAVES = ("corpus", "recipes", "artifact", "lineage", "progress", "features", "fidelity")
-LEAVES += ("hub", "neighbours", "weights")
+LEAVES += ("hub", "licences", "neighbours", "weights")
 FORBIDDEN = {
     "curation": ("gan", "classifiers"),
     "gan": ("classifiers",),

@@ -18,6 +18,7 @@ PURPOSES = {
     "onnx": "features of an ONNX file: features=onnx",
     "faiss": "approximate nearest neighbours among very many faces",
     "hygiene": "doubtful labels: affectory check_labels",
+    "explain": "maps of what a recogniser judges by: affectory explain, and the report",
     "cluster": "multiruns on a cluster, or in parallel: hydra/launcher=submitit_slurm or joblib",
     "dev": "tests, style and types",
 }
