@@ -28,7 +28,6 @@ from curation.progress import track
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 _MIRRORED = "-mirrored"
-_BATCH = 64  # fixed: kernels round differently for other batch sizes
 # what a recipe says about the part behind every cut
 _HEAD = ("dropout", "hidden", "weights", "pretrained")
 
@@ -39,6 +38,12 @@ def autocast(precision: str, device: torch.device) -> contextlib.AbstractContext
         return contextlib.nullcontext()
     kind = torch.bfloat16 if precision == "bf16-mixed" else torch.float16
     return torch.autocast(device.type, dtype=kind)  # type: ignore[return-value]
+
+
+def pictures_at_once(device: torch.device) -> int:
+    """Return how many pictures to run at a time where nothing is learned."""
+    # what a processor's cache holds: twice as many were a quarter slower there
+    return 32 if device.type == "cpu" else 256
 
 
 def content_ids(images: np.ndarray) -> list[str]:
@@ -254,8 +259,9 @@ class PrefixCache:
         values: np.ndarray | None = None
         stem = hashlib.sha256("\n".join(names).encode()).hexdigest()[:20]
         with track(None, label=label, total=len(names)) as bar:
-            for start in range(0, len(names), _BATCH):
-                batch = slice(start, start + _BATCH)
+            many = pictures_at_once(device)
+            for start in range(0, len(names), many):
+                batch = slice(start, start + many)
                 pictures = turn(images[torch.from_numpy(places[batch])], sides[batch])
                 with torch.inference_mode(), autocast(precision, device):
                     features = split.before(pictures.to(device)).float()

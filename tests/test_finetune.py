@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from classifiers import finetune
+from classifiers import finetune, search
 from classifiers.batches import Batches, Pictures, mix, random_crops, ten_crops
-from classifiers.finetune import fit, search_k
+from classifiers.finetune import fit
 from classifiers.module import RecogniserTraining
 from classifiers.networks import small_cnn
 from classifiers.objectives import Circumplex, Emotion, ccc, rmse
 from classifiers.prefix import Split
+from classifiers.search import search_k
 from classifiers.training import Phase, Training
 
 NETWORK = partial(small_cnn, width=8, dropout=0.1)
@@ -467,7 +468,7 @@ def test_a_search_tries_each_number_on_the_same_people(monkeypatch):
     training = replace(TRAINING, phases=phases, validation=0.25)
     figures = iter([0.5, 0.75, 0.75])
     tried, held = [], []
-    real_fit = finetune.fit
+    real_fit = search.fit
 
     def spy(*args, **kwargs):
         tried.append([phase.trains for phase in kwargs["training"].phases.values()])
@@ -477,9 +478,9 @@ def test_a_search_tries_each_number_on_the_same_people(monkeypatch):
         held.append(targets.argmax(1).tolist())
         return {"loss": 0.1, "accuracy": 0.5}
 
-    monkeypatch.setattr(finetune, "fit", spy)
+    monkeypatch.setattr(search, "fit", spy)
     monkeypatch.setattr(Emotion, "judge", judge)
-    monkeypatch.setattr(finetune, "_standing", lambda _: {"validation_accuracy": next(figures)})
+    monkeypatch.setattr(search, "_standing", lambda _: {"validation_accuracy": next(figures)})
     found = search_k(
         images,
         labels,
@@ -510,7 +511,7 @@ def test_the_figures_of_a_search_are_those_of_the_weights_that_were_kept():
         kept = replace(phase, stop_after=stop_after)
         fitted = replace(trained(), history=history)
         training = replace(TRAINING, phases={"train": kept}, validation=0.2)
-        standing = finetune._standing(replace(fitted, training=training))
+        standing = search._standing(replace(fitted, training=training))
         assert standing["validation_accuracy"] == expected
 
 
