@@ -391,6 +391,21 @@ def test_without_captum_the_rest_is_there(folders, monkeypatch):
     assert "No attribution maps: x." in page
 
 
+def test_where_nothing_was_read_right_the_page_says_so(folders):
+    kdef = faces_of(folders).table.query("database == 'kdef'")
+    wrong = kdef["emotion"].map({"happy": "sad", "sad": "happy"})
+    found = explain_section(
+        folders / "one", folders / "corpus", kdef[["id"]].assign(predicted=wrong), EMOTIONS,
+        steps=1, starts=1, device="cpu",
+    )  # fmt: skip
+    assert found is not None
+    assert found["accuracy"] == "0.0 %"
+    assert found["optimal"]["average"] is None  # no face may be shown to start from
+    page = environment().get_template("explain.html.jinja").render(explain=found)
+    assert "it read none of these faces as labelled" in page
+    assert "not even a mean" in page
+
+
 def test_a_folder_without_a_recogniser_has_no_section(tmp_path, folders):
     assert explain_section(None, folders / "corpus", None, EMOTIONS) is None
     assert explain_section(tmp_path, folders / "corpus", None, EMOTIONS) is None

@@ -183,7 +183,7 @@ def centres(network: Recogniser, unit: int, size: tuple[int, int]) -> tuple[np.n
         middle = (count[0] // 2, count[1] // 2)
         signs = torch.randn(found.shape[1], generator=draw).to(found)
         (gradient,) = torch.autograd.grad((found[0, :, *middle] * signs).sum(), [noise])
-        field = gradient[0].square().sum(0).double().cpu().numpy()
+        field = gradient[0].square().sum(0).cpu().double().numpy()
         for axis in (0, 1):
             power[axis] += field.sum(1 - axis) / field.sum()
     shares = []

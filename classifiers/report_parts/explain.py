@@ -120,7 +120,10 @@ def explain_section(
         others["other"] = whole.networks[(member + 1) % count]
     maps, checks, missing = None, None, None
     try:
-        maps, checks = _explain(judge, faces, sorted({i for rows in drawn for i in rows}), others)
+        if rows := sorted({row for part in drawn for row in part}):
+            maps, checks = _explain(judge, faces, rows, others)
+        else:
+            missing = "it read none of these faces as labelled"
     except ImportError as error:
         missing = str(error)
         logger.warning("explain: no attribution maps: %s", missing)
