@@ -6,7 +6,7 @@ a task of its own: it is made once, whatever is added to the benchmark later.
 
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -260,7 +260,7 @@ def _predictions(
     bench: _Bench,
     probabilities: np.ndarray,
     emotions: Sequence[str],
-    variables: dict[str, Any],
+    variables: Mapping[Any, Any],
 ) -> pd.DataFrame:
     known = ["database", "id", "subject", "origin", "emotion"]
     table = bench.facts.iloc[bench.test][known].reset_index(drop=True)

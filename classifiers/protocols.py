@@ -123,7 +123,7 @@ def _common(predictions: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
     found = predictions.groupby(group, dropna=False)["arm"].transform("nunique")
     kept = found == every
     lost = predictions[~kept & (predictions["origin"] == "real")]
-    unmatched = lost.groupby("database")["id"].nunique().to_dict()
+    unmatched = {str(name): part["id"].nunique() for name, part in lost.groupby("database")}
     for database, count in unmatched.items():
         logger.warning(
             "%d pictures of %s are left out: not every arm was tested on them", count, database

@@ -45,7 +45,7 @@ SECTIONS = {
     "samples": "Samples",
     "gates": "What the gates did",
     "agreement": "Agreement before the gate",
-    "explain": "What the gate's classifier sees",
+    "explain": "What a recogniser sees",
     "fidelity": "Distance from the real faces",
     "benchmark": "Benchmark",
     "papers": "The paper's tables",
@@ -89,6 +89,7 @@ def report(
     classifier: Folders = (),
     gans: Folders = (),
     results: Folders = (),
+    cells: Folders = (),
     licences: Path | None = None,
     arms: Mapping[str, Recipe] | None = None,
     paper: str | None = None,
@@ -115,13 +116,15 @@ def report(
         classifier: Folders of the gate's classifiers.
         gans: Folders of trained GANs.
         results: The benchmark's folder.
+        cells: Folders of its trainings.
         licences: A folder of further licence records, for databases of one's own.
         arms: What each arm of the benchmark is trained on.
         paper: Whose tables are laid out with the benchmark's figures (`classifiers.papers`).
         show_restricted: Show faces whose licence forbids passing them on, for a private page.
         columns: Sample pictures in a strip.
         seed: Which samples are shown.
-        explain: Whether to look into the first classifier (`explain_section`): half a minute for
+        explain: Whether to look into the gate's classifier, or where there is none into the first
+            network that the benchmark kept (`explain_section`): half a minute for
             the small network, much longer for a large one without a GPU.
         command: The command that made all this; None for the one that is running.
 
@@ -139,6 +142,9 @@ def report(
         raise ValueError("report needs at least one corpus (stages.report.reads.corpus)")
     for folder in corpora:
         Corpus(folder).check_emotions(emotions)
+    # the gate's classifier; on a road without gates a network that the benchmark kept
+    kept = [folder for folder in _listed(cells) if (folder / "recogniser.json").is_file()]
+    seen = judges or kept
     people = _people(corpora)
     terms = read_licences([RECORDS, *([licences] if licences else [])])
     showing = pictures.Showing(terms, frozenset(people["databases"]), show_restricted)
@@ -158,8 +164,16 @@ def report(
             **gate_section(read_metrics(selected)),
         },
         "agreement": agreement,
-        "explain": explain_section(judges[0], corpora[0], None, emotions, seed=seed)
-        if explain and judges
+        "explain": explain_section(
+            seen[0],
+            corpora[0],
+            None,
+            emotions,
+            seed=seed,
+            terms=terms,
+            show_restricted=show_restricted,
+        )
+        if explain and seen
         else None,
         "fidelity": fidelity_section(metrics),
         "training": training_section(trainings, faces=showing.synthetic),
