@@ -7,7 +7,7 @@ a task of its own: it is made once, whatever is added to the benchmark later.
 import logging
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ import pandas as pd
 
 from classifiers.finetune import fit
 from classifiers.networks import Network
+from classifiers.objectives import ccc
 from classifiers.predict import pick_device, save_ensemble
 from classifiers.predictions import CELL
 from classifiers.prefix import PrefixCache
@@ -28,7 +29,19 @@ from curation.recipes import Recipe
 
 logger = logging.getLogger(__name__)
 
-_NEEDED = ["id", "emotion", "database", "subject", "parent", "split", "origin", "keep", "source"]
+_NEEDED = [
+    "id",
+    "emotion",
+    "valence",
+    "arousal",
+    "database",
+    "subject",
+    "parent",
+    "split",
+    "origin",
+]
+_NEEDED += ["keep", "source"]
+AFFECT = ("valence", "arousal")
 Match = Literal["id", "source"]
 
 
@@ -37,7 +50,7 @@ class _Bench:
     """The pictures of a cell: rows of the corpus, then of the generated faces."""
 
     facts: pd.DataFrame
-    labels: np.ndarray  # (N,), −1 where the emotion is none of those told apart
+    labels: np.ndarray  # (N,) codes of emotions, or (N, 2) valence and arousal; 0 where not used
     train: np.ndarray  # rows
     test: np.ndarray  # rows
     short: dict[str, Any]
@@ -72,7 +85,8 @@ def train_cell(
         synthetic: The selected corpus of generated faces; None where no arm has any.
         out: An empty folder; receives ``predictions.parquet`` (a row for each test picture: the
             cell's variables, what the picture is, ``predicted``, ``confidence`` and, as
-            ``p_<emotion>``, the probability of each emotion), ``history.json``
+            ``p_<emotion>``, the probability of each emotion; or ``valence``, ``arousal`` and
+            what was said of them, ``p_valence`` and ``p_arousal``), ``history.json``
             (`classifiers.finetune.Fitted`) and, if asked for, the network
             (`classifiers.predict.save_ensemble`).
         emotions: The outputs, in order; other rows are left out.
@@ -88,7 +102,8 @@ def train_cell(
         backbone: Name of the network.
         arm: Name of the recipe.
         seed: Seed of the training.
-        keep: The seed whose network is kept; or ``all``, or ``none``.
+        keep: The seed whose network is kept; or ``all``, or ``none``. Only of those that tell
+            emotions.
         cache: Folder for decoded pictures and frozen features, which cells share; None keeps
             the features in memory and the pictures below `out` while the cell is made.
         accelerator: Lightning's: ``auto``, ``cpu``, ``gpu``, …
@@ -106,6 +121,10 @@ def train_cell(
     real = Corpus(corpus)
     drawn = Corpus(synthetic) if synthetic else None
     bench = _prepare(real, drawn, emotions, recipe, splitter, match, part, arm)
+    outputs = list(emotions)
+    told = training.target == "emotion"
+    if not told:
+        bench, outputs = _with_affect(bench, arm), list(AFFECT)
     corpora = [real, *([drawn] if drawn else [])]
     # without a cache the pictures lie in a file that is gone as soon as it is open
     with tempfile.TemporaryDirectory(dir=out) as folder:
@@ -128,13 +147,11 @@ def train_cell(
     )
     probabilities = fitted.predict(images[bench.test], ids=ids[bench.test])
     variables = dict(zip(CELL, (fold, split, part, backbone, arm, seed), strict=True))
-    table = _predictions(bench, probabilities, emotions, variables)
+    table = _predictions(bench, probabilities, outputs, variables)
     table.to_parquet(out / "predictions.parquet", index=False)
     write_json(out / "history.json", {"history": fitted.history})
-    if keep in ("all", seed):
+    if told and keep in ("all", seed):
         save_ensemble([fitted.recogniser], out, emotions=emotions, size=images.shape[2:])
-    hits = table["emotion"] == table["predicted"]
-    accuracies = hits.groupby(table["database"]).mean()
     return {
         "train_rows": len(bench.train),
         "test_rows": table["database"].value_counts().sort_index().to_dict(),
@@ -147,7 +164,7 @@ def train_cell(
         "trained_parameters": fitted.trained,
         "prefix": fitted.prefix,
         "device": str(pick_device(accelerator)),
-        "headline": ", ".join(f"{name} {value:.1%}" for name, value in accuracies.items()),
+        "headline": _headline(table),
     }
 
 
@@ -196,12 +213,26 @@ def _prepare(
     codes = facts["emotion"].map({name: code for code, name in enumerate(emotions)})
     return _Bench(
         facts,
-        codes.fillna(-1).to_numpy(np.int64),
+        codes.fillna(0).to_numpy(np.int64),
         np.flatnonzero(train),
         np.flatnonzero(tested),
         dict(chosen.short),
         shared,
     )
+
+
+def _with_affect(bench: _Bench, arm: str) -> _Bench:
+    """Keep the pictures whose valence and arousal somebody has judged, and learn those."""
+    values = bench.facts[list(AFFECT)].to_numpy(np.float32)
+    known = np.asarray(bench.facts[list(AFFECT)].notna().all(axis=1), bool)
+    train, test = bench.train[known[bench.train]], bench.test[known[bench.test]]
+    for rows, use in ((train, f"arm {arm!r} would train on"), (test, "are tested on")):
+        if not len(rows):
+            raise ValueError(
+                f"none of the pictures that {use} has valence and arousal; databases like "
+                "AffectNet have them, others need training.target=emotion"
+            )
+    return replace(bench, labels=np.nan_to_num(values), train=train, test=test)
 
 
 def _by_source(facts: pd.DataFrame, path: Path) -> pd.DataFrame:
@@ -258,17 +289,32 @@ def _people(facts: pd.DataFrame) -> pd.Series:
 
 def _predictions(
     bench: _Bench,
-    probabilities: np.ndarray,
-    emotions: Sequence[str],
+    answers: np.ndarray,
+    outputs: Sequence[str],
     variables: Mapping[Any, Any],
 ) -> pd.DataFrame:
-    known = ["database", "id", "subject", "origin", "emotion"]
+    known = ["database", "id", "pixels", "subject", "origin", "emotion"]
     table = bench.facts.iloc[bench.test][known].reset_index(drop=True)
+    table = table.rename(columns={"pixels": "picture"})
     for place, (name, value) in enumerate(variables.items()):
         table.insert(place, name, value)
     table["fold"] = pd.array([variables["fold"]] * len(table), dtype="Int64")
-    table["predicted"] = np.array(emotions, object)[probabilities.argmax(1)]
-    table["confidence"] = probabilities.max(1)
-    for code, name in enumerate(emotions):
-        table[f"p_{name}"] = probabilities[:, code].astype(np.float32)
+    if list(outputs) == list(AFFECT):
+        table[list(AFFECT)] = bench.facts.iloc[bench.test][list(AFFECT)].to_numpy(np.float32)
+    else:
+        table["predicted"] = np.array(outputs, object)[answers.argmax(1)]
+        table["confidence"] = answers.max(1)
+    for code, name in enumerate(outputs):
+        table[f"p_{name}"] = answers[:, code].astype(np.float32)
     return table
+
+
+def _headline(table: pd.DataFrame) -> str:
+    said = []
+    for name, part in table.groupby("database"):
+        if "predicted" in part:
+            said.append(f"{name} {(part['emotion'] == part['predicted']).mean():.1%}")
+        else:
+            agreed = [ccc(part[each].to_numpy(), part[f"p_{each}"].to_numpy()) for each in AFFECT]
+            said.append(f"{name} CCC {agreed[0]:.2f} and {agreed[1]:.2f}")
+    return ", ".join(said)

@@ -7,6 +7,8 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
+from classifiers.cells import AFFECT
+from classifiers.objectives import ccc, rmse
 from classifiers.predictions import CELL
 from classifiers.summary import results_of, summarise
 from curation.artifact import write_json
@@ -37,7 +39,9 @@ def benchmark(
         cells: Folders that `classifiers.cells.train_cell` wrote, in lists and dicts.
         out: An empty folder; receives ``predictions.parquet`` (a row for each cell and test
             picture), ``results.parquet`` (a row for each cell and test database) and
-            ``summary.json`` (`classifiers.summary.summarise`).
+            ``summary.json`` (`classifiers.summary.summarise`). Of networks that tell valence and
+            arousal (`classifiers.training.Training.target`): concordance and error of each cell
+            in ``results.parquet``, and no claims.
         emotions: The outputs, in order.
         reference: The arm that the others are compared with,
         references: but for these: arm → its own reference.
@@ -60,6 +64,8 @@ def benchmark(
         ignore_index=True,
     )
     predictions, unmatched = _common(predictions)
+    if "predicted" not in predictions:
+        return _affect(predictions, facts, out)
     arms = list(dict.fromkeys(predictions["arm"]))
     against = {arm: reference for arm in arms if arm != reference} | dict(references or {})
     if unknown := {*against, *against.values()} - set(arms):
@@ -89,6 +95,28 @@ def benchmark(
             for claim in summary["claims"]
         ],
     }
+
+
+def _affect(
+    predictions: pd.DataFrame, facts: Mapping[str, Mapping[str, Any]], out: Path
+) -> dict[str, Any]:
+    """Write what cells of valence and arousal say: concordance and error, without claims."""
+    rows: list[dict[str, Any]] = []
+    for key, part in predictions.groupby([*CELL, "database", "cell"], sort=False, dropna=False):
+        row = dict(zip((*CELL, "database", "cell"), key, strict=True))
+        row |= {"n": len(part), "subjects": part["subject"].nunique()}
+        for name in AFFECT:
+            pair = part[name].to_numpy(), part[f"p_{name}"].to_numpy()
+            row |= {f"ccc_{name}": ccc(*pair), f"rmse_{name}": rmse(*pair)}
+        known = facts[str(row["cell"])]
+        rows.append(row | {name: known[name] for name in ("train_rows", "steps", "seconds")})
+    table = pd.DataFrame(rows).astype({"fold": "Int64"})
+    predictions.to_parquet(out / "predictions.parquet", index=False)
+    table.to_parquet(out / "results.parquet", index=False)
+    figures = [f"{figure}_{name}" for figure in ("ccc", "rmse") for name in AFFECT]
+    means = table.groupby(["backbone", "arm", "database"])[figures].agg(["mean", "std"])
+    logger.info("valence and arousal over seeds:\n%s", means.round(3).to_string())
+    return {"cells": len(facts), "test_rows": len(predictions), "verdicts": []}
 
 
 def _leaves(cells: Cells) -> Iterator[Path]:

@@ -303,3 +303,32 @@ def test_an_arm_is_compared_with_the_reference_of_its_own(done, tmp_path):
     assert facts["cells"] == 8
     with pytest.raises(ValueError, match=r"have no cells: nobody; there are .*protocol.reference"):
         benchmark(folders, tmp_path, emotions=EMOTIONS, reference="nobody")
+
+
+def test_valence_and_arousal_are_learnt_where_somebody_judged_them(tmp_path):
+    def judged(content):
+        signs = {"happy": 0.8, "sad": -0.8}
+        return [
+            {**row, "valence": signs[row["emotion"]], "arousal": -signs[row["emotion"]] / 2}
+            for row in content
+        ]
+
+    unjudged = rows("train", "studio", 1, first=70_000)
+    pictures = judged([*rows("train", "studio", 5), *rows("test", "lab", 4, first=100_000)])
+    corpus(tmp_path / "real", pictures + [{**row, "subject": "studio/9"} for row in unjudged])
+    corpus(tmp_path / "gan", rows("train", "studio", 1, origin="gan", first=9))
+    training = Training(
+        {"train": Phase(length=40, learning_rate=0.01)}, batch_size=16, target="valence_arousal"
+    )
+    facts = cell(tmp_path, tmp_path / "cell", arm="original", training=training, keep="all")
+    assert facts["train_rows"] == 20
+    (tmp_path / "out").mkdir()
+    benchmark([tmp_path / "cell"], tmp_path / "out", emotions=EMOTIONS, reference="original")
+    (row,) = pd.read_parquet(tmp_path / "out" / "results.parquet").to_dict("records")
+    assert row["n"] == 16
+    assert row["ccc_valence"] > 0.5
+    assert row["rmse_arousal"] < 0.4
+    corpus(tmp_path / "bare" / "real", rows("train", "a", 2) + rows("test", "b", 2, first=900))
+    corpus(tmp_path / "bare" / "gan", rows("train", "studio", 1, origin="gan", first=9))
+    with pytest.raises(ValueError, match="would train on has valence and arousal"):
+        cell(tmp_path / "bare", tmp_path / "none", arm="original", training=training)
