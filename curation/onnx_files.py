@@ -1,0 +1,120 @@
+"""ONNX files: networks traced, written without what tells of this machine, and opened to run."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import onnx
+    import torch
+
+OPSET = 18
+"""Of what is written: the newest that the exporter writes by itself; onnxruntime-web runs it."""
+
+
+def traced(
+    module: "torch.nn.Module",
+    examples: Mapping[str, "torch.Tensor"],
+    outputs: Sequence[str],
+    *,
+    metadata: Mapping[str, str],
+) -> "onnx.ModelProto":
+    """Return a network as an ONNX graph whose first axis is open.
+
+    Args:
+        module: In evaluation mode, on the CPU.
+        examples: Input name → example, (N, …) with N ≥ 2, in the order of `forward`.
+        outputs: Names of what it returns.
+        metadata: Written into the file.
+
+    Raises:
+        ImportError: Without the extra ``onnx``.
+        ValueError: If the network cannot be traced.
+    """
+    _require("onnx", "onnxscript", purpose="to write ONNX files")
+    import torch
+
+    batch = torch.export.Dim("N", min=1)
+    with warnings.catch_warnings():
+        # the exporter's own way of saying what it does inside
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.")
+        try:
+            program = torch.onnx.export(
+                module.eval(),
+                tuple(examples.values()),
+                dynamo=True,
+                input_names=list(examples),
+                output_names=list(outputs),
+                dynamic_shapes=tuple({0: batch} for _ in examples),
+                opset_version=OPSET,
+                external_data=False,
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            reason = str(error.__cause__ or error).strip().splitlines()[0]
+            raise ValueError(
+                f"{type(module).__name__} cannot be written as ONNX: {reason}"
+            ) from error
+    assert program is not None
+    model = program.model_proto
+    cleaned(model)
+    for key in sorted(metadata):
+        model.metadata_props.add(key=key, value=metadata[key])
+    return model
+
+
+def cleaned(model: "onnx.ModelProto") -> None:
+    """Take out of a graph what does not decide the result: notes with paths and source lines."""
+    graph = model.graph
+    for part in (*graph.node, *graph.initializer, *graph.input, *graph.output):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    del graph.value_info[:]
+    del graph.metadata_props[:]
+    del model.metadata_props[:]
+    graph.name, graph.doc_string, model.doc_string = "affectory", "", ""
+    model.producer_name, model.producer_version = "affectory", ""
+
+
+def write(model: "onnx.ModelProto", path: Path) -> None:
+    """Write a graph: the same graph gives the same bytes."""
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def session(path: Path, *, threads: int | None = None) -> Any:
+    """Open a file with onnxruntime on the processor.
+
+    Args:
+        path: The ONNX file.
+        threads: Of one call; None for as many as there are cores.
+
+    Raises:
+        ImportError: Without onnxruntime.
+        ValueError: If onnxruntime cannot read the file.
+    """
+    _require("onnxruntime", purpose="to run ONNX files")
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors; warnings tell of its own inner ways
+    if threads is not None:
+        options.intra_op_num_threads = options.inter_op_num_threads = threads
+    try:
+        return onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # its errors share no base but this one
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"{path} is no ONNX file that onnxruntime runs ({reason})") from error
+
+
+def _require(*packages: str, purpose: str) -> None:
+    from importlib.util import find_spec
+
+    if missing := [name for name in packages if find_spec(name) is None]:
+        raise ImportError(
+            f"{purpose}, {' and '.join(missing)} must be installed: pip install 'affectory[onnx]'"
+        )
