@@ -37,10 +37,8 @@ def traced(
 
     batch = torch.export.Dim("N", min=1)
     with warnings.catch_warnings():
-        # the exporter's own way of saying what it does inside
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
-        warnings.filterwarnings("ignore", category=FutureWarning)
-        warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.")
+        # the exporter switches it on itself, to name lines of source
+        warnings.filterwarnings("ignore", "Anomaly Detection has been enabled", UserWarning)
         try:
             program = torch.onnx.export(
                 module.eval(),
@@ -103,9 +101,7 @@ def session(path: Path, *, threads: int | None = None) -> Any:
     if threads is not None:
         options.intra_op_num_threads = options.inter_op_num_threads = threads
     try:
-        return onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors share no base but this one
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"{path} is no ONNX file that onnxruntime runs ({reason})") from error

@@ -191,6 +191,14 @@ class Standard:
         )
         if isinstance(face, str):
             raise UnusableFaceError(face)
+        return self.completed(image, face)
+
+    def completed(self, image: np.ndarray, face: Face) -> Face:
+        """Return a known face with the eyes that the frame needs.
+
+        Raises:
+            UnusableFaceError: If there are none, and the settings want the picture skipped then.
+        """
         if self.eyes is not None and eyes_of(face) is None:
             face = self.eyes(image, face)
         if self.frame.needs_eyes and self.eyes_missing == "skip" and eyes_of(face) is None:
@@ -228,7 +236,7 @@ class Standard:
         return StandardFace(pixels, measures)
 
 
-_DETECTORS: dict[str, Callable[..., Detector]] = {
+_DETECTORS: dict[str, Callable[..., Any]] = {
     "none": WholePicture,
     "haar": Haar,
     "yunet": YuNet,
