@@ -1,7 +1,10 @@
 """ONNX files: networks traced, written without what tells of this machine, and opened to run."""
 
+import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,23 +38,27 @@ def traced(
     _require("onnx", "onnxscript", purpose="to write ONNX files")
     import torch
 
+    with torch.no_grad():
+        # a network that keeps constants from its first call would keep those of the tracing
+        module.eval()(*examples.values())
     batch = torch.export.Dim("N", min=1)
-    with warnings.catch_warnings():
-        # the exporter switches it on itself, to name lines of source
-        warnings.filterwarnings("ignore", "Anomaly Detection has been enabled", UserWarning)
+    shapes = tuple({0: batch} for _ in examples)
+    with _quiet():
         try:
+            captured = torch.export.export(
+                module, tuple(examples.values()), dynamic_shapes=shapes, strict=False
+            )
             program = torch.onnx.export(
-                module.eval(),
-                tuple(examples.values()),
-                dynamo=True,
+                captured,
                 input_names=list(examples),
                 output_names=list(outputs),
-                dynamic_shapes=tuple({0: batch} for _ in examples),
                 opset_version=OPSET,
                 external_data=False,
                 verbose=False,
+                dynamo=True,
             )
-        except torch.onnx.OnnxExporterError as error:
+        # what the tracer raises has no common base but this one
+        except Exception as error:
             reason = str(error.__cause__ or error).strip().splitlines()[0]
             raise ValueError(
                 f"{type(module).__name__} cannot be written as ONNX: {reason}"
@@ -107,9 +114,25 @@ def session(path: Path, *, threads: int | None = None) -> Any:
         raise ValueError(f"{path} is no ONNX file that onnxruntime runs ({reason})") from error
 
 
-def _require(*packages: str, purpose: str) -> None:
-    from importlib.util import find_spec
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter from telling every step of its own."""
+    loggers = [logging.getLogger(name) for name in ("onnxscript", "onnx_ir", "torch.onnx")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            # it switches this on itself, to name lines of source
+            message = "Anomaly Detection has been enabled"
+            warnings.filterwarnings("ignore", message, UserWarning)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
+
+def _require(*packages: str, purpose: str) -> None:
     if missing := [name for name in packages if find_spec(name) is None]:
         raise ImportError(
             f"{purpose}, {' and '.join(missing)} must be installed: pip install 'affectory[onnx]'"

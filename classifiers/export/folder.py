@@ -27,7 +27,7 @@ from classifiers.runtime import (
 from curation import onnx_files
 from curation.artifact import building, file_hash, folder_hash, locked, versions, write_json
 from curation.contract import contract_id, describe_difference
-from curation.corpus import Corpus
+from curation.corpus import ORIGINS, Corpus
 from curation.lineage import Record, located, read_record
 from curation.recipes import trainable
 
@@ -186,7 +186,7 @@ class _Source:
         origins = facts["origin"].value_counts()
         return card.TrainedOn(
             databases=sorted(databases),
-            faces={str(origin): int(count) for origin, count in origins.items()},
+            faces={origin: int(origins[origin]) for origin in ORIGINS if origin in origins},
             people=int(facts["subject"].nunique()),
         )
 
