@@ -95,8 +95,9 @@ def located(path: Path, beside: Path) -> Path:
     """
     if path.is_dir():
         return path
-    for parent in beside.parents:
-        for parts in range(1, min(len(path.parts), 4) + 1):
+    # the most of its path first: what was made from a folder may bear the same last name
+    for parts in range(min(len(path.parts), 4), 0, -1):
+        for parent in beside.parents:
             if (place := parent.joinpath(*path.parts[-parts:])).is_dir():
                 return place
     return path
