@@ -312,16 +312,16 @@ def _require_window() -> None:
 
 def _with_detector(pipeline: Pipeline, name: str, files: Sequence[Path]) -> Pipeline:
     """Return a pipeline with another detector than its contract has, and say what that means."""
-    detector = Haar() if name == "haar" else YuNet(model=files[0] if files else None)
-    standard = replace(pipeline.standard, detector=detector)
     learned = pipeline.standard.contract["detector"]["detector"]
-    if learned != name:
-        log.warning(
-            "%s finds the faces, and those that the recogniser learned from were found by %s: "
-            "they are cut in another way, so trust it less",
-            *(name, learned),
-        )
-    return replace(pipeline, standard=standard)
+    if learned == name:
+        return pipeline
+    log.warning(
+        "%s finds the faces, and those that the recogniser learned from were found by %s: they "
+        "are cut in another way, so trust it less",
+        *(name, learned),
+    )
+    detector = Haar() if name == "haar" else YuNet(model=files[0] if files else None)
+    return replace(pipeline, standard=replace(pipeline.standard, detector=detector))
 
 
 def main(arguments: Sequence[str]) -> int:
