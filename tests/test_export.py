@@ -136,7 +136,7 @@ def remembering():
     """Trace a network once only: where many folders are made of one recogniser."""
 
     def known(networks, temperature, **options):
-        weights = [network.head.weight.detach().numpy().tobytes() for network in networks]
+        weights = [last_layer(network).weight.detach().numpy().tobytes() for network in networks]
         key = (*weights, temperature, str(options))
         if key not in GRAPHS:
             GRAPHS[key] = build(networks, temperature, **options)
@@ -151,6 +151,10 @@ def remembering():
 def remembered():
     with remembering():
         yield
+
+
+def last_layer(network):
+    return [layer for layer in network.modules() if isinstance(layer, torch.nn.Linear)][-1]
 
 
 def run(path, images):
@@ -185,7 +189,7 @@ def test_the_temperature_and_the_mean_over_members_are_in_the_graph(networks, ex
 def test_a_graph_keeps_probabilities_that_would_underflow():
     network = small_cnn(2, width=8)
     with torch.no_grad():
-        network.head.bias.copy_(torch.tensor([400.0, -400.0]))
+        last_layer(network).bias.copy_(torch.tensor([400.0, -400.0]))
     network.eval()
     with torch.no_grad():
         _, logits = Calibrated([network, network], 1.0)(torch.zeros(1, 3, 32, 32))
@@ -201,7 +205,9 @@ def test_one_member_is_that_network(networks, single):
     found = OnnxPredictor.load(single).probabilities(images)
     np.testing.assert_allclose(found, expected, atol=1e-5)
     weights = load_file(single / "weights.safetensors")
-    assert torch.equal(weights["members.0.head.weight"], networks[0].head.weight)
+    state = networks[0].state_dict()
+    assert weights.keys() == {f"members.0.{name}" for name in state}
+    assert all(torch.equal(weights[f"members.0.{name}"], state[name]) for name in state)
 
 
 def test_smaller_precisions_are_smaller_and_still_right(exported):
