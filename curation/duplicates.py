@@ -90,12 +90,13 @@ def describe(images: np.ndarray) -> np.ndarray:
     half a cell, 1.9 px), mean removed, unit length.
 
     Args:
-        images: (N, 3, H, W) uint8 RGB.
+        images: (N, 3, H, W) uint8 RGB, or (N, 1, H, W) uint8 grey.
 
     Returns:
         (N, 256) float32.
     """
-    _require_faces(images)
+    if images.ndim != 4 or images.shape[1] != 1 or images.dtype != np.uint8:
+        _require_faces(images)
     batches = [_cells(images[start : start + 256], [0]) for start in range(0, len(images), 256)]
     return np.concatenate([np.empty((0, 1, _CELLS**2), np.float32), *batches])[:, 0]
 
@@ -332,9 +333,12 @@ def _require_faces(images: np.ndarray) -> None:
 
 
 def _grey(images: np.ndarray) -> np.ndarray:
-    """Return (N, 3, H, W) uint8 RGB as (N, 64, 64) float32 grey, ITU-R BT.601 weights."""
-    weights = np.array([0.299, 0.587, 0.114], np.float32)
-    grey = np.einsum("nchw,c->nhw", images, weights)
+    """Return RGB or grey, (N, 3 or 1, H, W) uint8, as (N, 64, 64) float32 grey (ITU-R BT.601)."""
+    if images.shape[1] == 1:
+        grey = images[:, 0].astype(np.float32)
+    else:
+        weights = np.array([0.299, 0.587, 0.114], np.float32)
+        grey = np.einsum("nchw,c->nhw", images, weights)
     if grey.shape[1:] == (_SIDE, _SIDE):
         return grey
     method = cv2.INTER_AREA if max(grey.shape[1:]) > _SIDE else cv2.INTER_CUBIC

@@ -284,7 +284,7 @@ def test_no_close_pair_is_missed(monkeypatch):
     cut = np.sort(distance[tuple(np.array(sorted(expected)).T)])[99]
     assert len(few.first) == 100
     # √(2 − 2r): what float32 rounds r by, 1e-7, is divided by the distance, 0.06
-    assert few.distance.max() == pytest.approx(cut, abs=1e-5)
+    assert few.distances.min(axis=1).max() == pytest.approx(cut, abs=1e-5)
 
 
 def test_flat_pictures_are_alike_only_if_equal():
@@ -348,9 +348,10 @@ def test_the_survey_measures_every_picture(mixed):
     survey = reader.survey(threads=3)
     assert survey.width.tolist()[:3] == [48, 56, 64]
     assert set(survey.height.tolist()[:40]) == {72}
-    small = cv2.resize(face(7, side=56, height=72), (64, 64), interpolation=cv2.INTER_AREA)
-    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+    grey = cv2.cvtColor(face(7, side=56, height=72), cv2.COLOR_RGB2GRAY)
+    grey = cv2.resize(grey, (64, 64), interpolation=cv2.INTER_AREA)
     assert np.array_equal(survey.greys[7], grey)
+    assert np.allclose(survey.patterns[7], describe(grey[None, None])[0], atol=1e-6)
     assert survey.brightness[7] == pytest.approx(grey.mean(), abs=1e-3)
     assert survey.contrast[7] == pytest.approx(grey.astype(float).std(), abs=1e-3)
 

@@ -3,8 +3,8 @@
 Two steps. All pairs are compared by how light and dark lie in them (`curation.duplicates.describe`)
 and none is missed by hashing: the patterns are turned into their 40 lowest spatial frequencies,
 whose distance never exceeds the full one, so that most pairs fall away cheaply; a mirrored picture
-differs by the signs of the odd frequencies only. Pairs that lie close are
-then compared by their fine detail, which faces of one pose in one light do not share, and
+differs by the signs of the odd frequencies only. Pairs that lie close, as they are or mirrored, are
+then compared that way by their fine detail, which faces of one pose in one light do not share, and
 copies do.
 """
 
@@ -80,20 +80,22 @@ class Twins:
 
 @dataclass(frozen=True)
 class _Close:
-    """Pairs of rows whose patterns lie close: (M,) each."""
+    """Pairs of rows whose patterns lie close: (M,) each, `distances` (M, 2)."""
 
     first: np.ndarray
     second: np.ndarray
-    distance: np.ndarray
+    distances: np.ndarray  # as they are, and with one of them mirrored
     crossing: np.ndarray  # of two splits, databases or subjects, or under two labels
 
     def nearest(self, most: int) -> "_Close":
         """Drop the farthest of either sort, so that one person's many do not crowd out others."""
-        order = np.lexsort((self.second, self.first, self.distance))
+        order = np.lexsort((self.second, self.first, self.distances.min(axis=1)))
         crossing = self.crossing[order]
         rank = np.where(crossing, np.cumsum(crossing), np.cumsum(~crossing))
         kept = np.sort(order[rank <= np.where(crossing, most, most // 10)])
-        return _Close(self.first[kept], self.second[kept], self.distance[kept], self.crossing[kept])
+        return _Close(
+            self.first[kept], self.second[kept], self.distances[kept], self.crossing[kept]
+        )
 
 
 def find_twins(
@@ -130,7 +132,7 @@ def find_twins(
         for name in ("split", "database", "subject", "emotion")
     }
     close, candidates = _close_pairs(patterns[rows], codes, most_checked)
-    detail = _details(greys, rows[close.first], rows[close.second])
+    detail = _details(greys, rows[close.first], rows[close.second], close.distances < _CLOSE)
     flags = _kinds(codes, close.first, close.second, detail)
     near = detail >= alike
     pairs: dict[str, list[Pair]] = {}
@@ -174,33 +176,37 @@ def detail_correlation(one: np.ndarray, other: np.ndarray) -> float:
     """
     if np.array_equal(one, other):
         return 1.0
-    return _correlation(_detail(one), _detail(other))
+    return _correlation(_detail(one), _detail(other), (True, True))
 
 
-def _details(greys: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return `detail_correlation` of pairs of rows, (M,) float64."""
+def _details(
+    greys: np.ndarray, first: np.ndarray, second: np.ndarray, ways: np.ndarray
+) -> np.ndarray:
+    """Return `detail_correlation` of pairs of rows, (M,) float64.
+
+    `ways`, (M, 2) bool: whether to compare a pair as it is, and with one of it mirrored.
+    """
     found = np.empty(len(first))
     known: dict[int, np.ndarray] = {}  # of the rows around: pairs come sorted by their first
-    at = -1
-    for place, (one, other) in enumerate(zip(first.tolist(), second.tolist(), strict=True)):
-        if one != at:
-            at, known = one, {row: detail for row, detail in known.items() if row >= one}
+    pairs = zip(first.tolist(), second.tolist(), ways.tolist(), strict=True)
+    for place, (one, other, way) in enumerate(pairs):
         for row in (one, other):
             if row not in known:
                 known[row] = _detail(greys[row])
         same = np.array_equal(greys[one], greys[other])
-        found[place] = 1.0 if same else _correlation(known[one], known[other])
+        found[place] = 1.0 if same else _correlation(known[one], known[other], way)
         if len(known) > _MOST_KNOWN:
-            known = {one: known[one]}
+            known = {row: detail for row, detail in known.items() if row > one}
     return found
 
 
-def _correlation(one: np.ndarray, other: np.ndarray) -> float:
+def _correlation(one: np.ndarray, other: np.ndarray, ways: Sequence[bool]) -> float:
     inner = np.ascontiguousarray(other[_REACH:-_REACH, _REACH:-_REACH])
     if cv2.meanStdDev(inner)[1][0, 0] < _FLAT or cv2.meanStdDev(one)[1][0, 0] < _FLAT:
         return 0.0
     best = -1.0
-    for variant in (one, cv2.flip(one, 1)):
+    for mirrored in (place for place in (False, True) if ways[place]):
+        variant = cv2.flip(one, 1) if mirrored else one
         best = max(best, cv2.minMaxLoc(cv2.matchTemplate(variant, inner, cv2.TM_CCOEFF_NORMED))[1])
         if best >= SAME:
             break  # a copy for certain, whatever its mirrored picture would add
@@ -236,19 +242,19 @@ def _close_pairs(
     half = 0.5 * (np.einsum("nk,nk->n", even, even) + np.einsum("nk,nk->n", odd, odd))
     total = 0
     nothing = np.empty(0, np.intp)
-    close = _Close(nothing, nothing, np.empty(0, np.float32), np.empty(0, bool))
+    close = _Close(nothing, nothing, np.empty((0, 2), np.float32), np.empty(0, bool))
     for start in track(range(0, len(vectors), _ROWS), label="compare", unit="block"):
-        first, second, distance = _block(vectors, even, odd, half, start)
+        first, second, distances = _block(vectors, even, odd, half, start)
         if not len(first):
             continue
         total += len(first)
         crossing = np.zeros(len(first), bool)
         for code in codes.values():
             crossing |= code[first] != code[second]
-        found = _Close(first, second, distance, crossing)
+        found = _Close(first, second, distances, crossing)
         joined = (
             np.concatenate([getattr(close, name), getattr(found, name)])
-            for name in ("first", "second", "distance", "crossing")
+            for name in ("first", "second", "distances", "crossing")
         )
         close = _Close(*joined).nearest(most)
     return close, total
@@ -267,7 +273,7 @@ def _lowest(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _block(
     vectors: np.ndarray, even: np.ndarray, odd: np.ndarray, half: np.ndarray, start: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Compare a block of rows with itself and all later ones: rows, rows, distances."""
+    """Compare a block of rows with itself and all later ones: rows, rows, distances (M, 2)."""
     stop = min(start + _ROWS, len(vectors))
     rows = slice(start, stop)
     limit = -0.5 * _CLOSE**2 - 1e-5
@@ -284,17 +290,16 @@ def _block(
         places = np.argwhere(bound >= limit) + np.array([start, begin])
         found.append(places[places[:, 0] < places[:, 1]])
     first, second = np.concatenate([np.empty((0, 2), np.intp), *found]).T
-    distance = np.empty(len(first), np.float32)
+    distances = np.empty((len(first), 2), np.float32)
     for begin in range(0, len(first), 65536):
         part = slice(begin, begin + 65536)
         this, that = vectors[first[part]], vectors[second[part]]
         mirrored = this.reshape(-1, _CELLS, _CELLS)[..., ::-1].reshape(this.shape)
-        products = np.maximum(
-            np.einsum("nk,nk->n", this, that), np.einsum("nk,nk->n", mirrored, that)
-        )
-        distance[part] = np.sqrt(np.maximum(2 - 2 * products, 0))
-    keep = distance < _CLOSE
-    return first[keep], second[keep], distance[keep]
+        for way, variant in enumerate((this, mirrored)):
+            products = np.einsum("nk,nk->n", variant, that)
+            distances[part, way] = np.sqrt(np.maximum(2 - 2 * products, 0))
+    keep = distances.min(axis=1) < _CLOSE
+    return first[keep], second[keep], distances[keep]
 
 
 def exact(ids: Sequence[str]) -> list[list[int]]:
