@@ -62,12 +62,15 @@ def lower_limit(honest: np.ndarray, share: float, *, least: int = 0) -> float:
 
     The r-th smallest of n: a further value falls below it with probability r / (n + 1), the
     argument of conformal prediction (Vovk et al. 2005); between quantiles of n it would be more.
+    Distances to the nearest stranger come in twos, since the two who are closest share theirs:
+    there it is r / (n + 1) for an even r and (r + 1) / (n + 1) for an odd one.
 
     Args:
         honest: Values of real faces, (n,).
         share: In [0, 1].
         least: Smallest r. With 0, values too few for the share give no limit (−∞); with 1 they
-            give the smallest of them, which a share of 1 / (n + 1) falls below.
+            give the smallest of them, which a share of 1 / (n + 1) falls below, of distances to
+            strangers 2 / (n + 1).
 
     Raises:
         ValueError: If the share is outside [0, 1] or there is no value.
