@@ -20,7 +20,7 @@ from curation.progress import track
 
 ALIKE = 0.8
 SAME = 0.95
-_CLOSE = 0.3  # distance of patterns; recompressed, mirrored and moved copies lie below
+CLOSE = 0.3  # distance of patterns; recompressed, mirrored and moved copies lie below
 _CELLS = 16
 _KEPT = 40
 _ROWS, _COLUMNS = 256, 1024  # of a block of products, small enough for a processor's cache
@@ -104,6 +104,7 @@ def find_twins(
     facts: pd.DataFrame,
     *,
     alike: float = ALIKE,
+    close: float = CLOSE,
     most: int = 24,
     most_checked: int = _MOST_CHECKED,
 ) -> Twins:
@@ -116,13 +117,17 @@ def find_twins(
         alike: Correlation of detail from which on two are near-duplicates, in (0, 1]. At 0.8,
             copies are found that were recompressed, halved in size, brightened, mirrored, or moved
             by two per cent of the frame; half of those cropped by two per cent, none by five.
+        close: Distance of patterns below which detail is compared at all, in (0, 2]. Copies that
+            keep to their frame lie below 0.1, which spares most of the comparisons.
         most: Pairs to name of each kind.
         most_checked: Pairs across splits, databases, subjects or labels whose detail is compared;
             a tenth of it for the others.
 
     Raises:
-        ValueError: If `alike` is out of range.
+        ValueError: If `alike` or `close` is out of range.
     """
+    if not 0 < close <= 2:
+        raise ValueError(f"close={close} is a distance of patterns in (0, 2]; 0.3 is ample")
     if not 0 < alike <= 1:
         raise ValueError(f"--alike {alike} is a correlation in (0, 1]; 0.8 suits photographs")
     # a geometric copy is like its parent by intention, and like its parent's twins through it
@@ -131,20 +136,20 @@ def find_twins(
         name: pd.factorize(facts[name].iloc[rows], use_na_sentinel=True)[0]
         for name in ("split", "database", "subject", "emotion")
     }
-    close, candidates = _close_pairs(patterns[rows], codes, most_checked)
-    detail = _details(greys, rows[close.first], rows[close.second], close.distances < _CLOSE)
-    flags = _kinds(codes, close.first, close.second, detail)
+    found, candidates = _close_pairs(patterns[rows], codes, close, most_checked)
+    detail = _details(greys, rows[found.first], rows[found.second], found.distances < close)
+    flags = _kinds(codes, found.first, found.second, detail)
     near = detail >= alike
     pairs: dict[str, list[Pair]] = {}
     untold = near.copy()
     for kind, flag in flags.items():
         own = np.flatnonzero(flag & untold)
         untold &= ~flag
-        order = own[np.lexsort((close.second[own], close.first[own], -detail[own]))[:most]]
+        order = own[np.lexsort((found.second[own], found.first[own], -detail[own]))[:most]]
         pairs[kind] = [
             Pair(
-                int(rows[close.first[at]]),
-                int(rows[close.second[at]]),
+                int(rows[found.first[at]]),
+                int(rows[found.second[at]]),
                 float(detail[at]),
                 tuple(name for name, other in flags.items() if other[at]),
             )
@@ -187,7 +192,7 @@ def _details(
     `ways`, (M, 2) bool: whether to compare a pair as it is, and with one of it mirrored.
     """
     found = np.empty(len(first))
-    known: dict[int, np.ndarray] = {}  # of the rows around: pairs come sorted by their first
+    known: dict[int, np.ndarray] = {}
     pairs = zip(first.tolist(), second.tolist(), ways.tolist(), strict=True)
     for place, (one, other, way) in enumerate(pairs):
         for row in (one, other):
@@ -196,7 +201,7 @@ def _details(
         same = np.array_equal(greys[one], greys[other])
         found[place] = 1.0 if same else _correlation(known[one], known[other], way)
         if len(known) > _MOST_KNOWN:
-            known = {row: detail for row, detail in known.items() if row > one}
+            known.clear()
     return found
 
 
@@ -235,16 +240,16 @@ def _kinds(
 
 
 def _close_pairs(
-    vectors: np.ndarray, codes: dict[str, np.ndarray], most: int
+    vectors: np.ndarray, codes: dict[str, np.ndarray], within: float, most: int
 ) -> tuple[_Close, int]:
-    """Return the closest pairs, and how many were close."""
+    """Return the closest pairs within a distance, and how many there were."""
     even, odd = _lowest(vectors)
     half = 0.5 * (np.einsum("nk,nk->n", even, even) + np.einsum("nk,nk->n", odd, odd))
     total = 0
     nothing = np.empty(0, np.intp)
     close = _Close(nothing, nothing, np.empty((0, 2), np.float32), np.empty(0, bool))
     for start in track(range(0, len(vectors), _ROWS), label="compare", unit="block"):
-        first, second, distances = _block(vectors, even, odd, half, start)
+        first, second, distances = _block(vectors, even, odd, half, start, within)
         if not len(first):
             continue
         total += len(first)
@@ -271,12 +276,17 @@ def _lowest(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _block(
-    vectors: np.ndarray, even: np.ndarray, odd: np.ndarray, half: np.ndarray, start: int
+    vectors: np.ndarray,
+    even: np.ndarray,
+    odd: np.ndarray,
+    half: np.ndarray,
+    start: int,
+    within: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Compare a block of rows with itself and all later ones: rows, rows, distances (M, 2)."""
     stop = min(start + _ROWS, len(vectors))
     rows = slice(start, stop)
-    limit = -0.5 * _CLOSE**2 - 1e-5
+    limit = -0.5 * within**2 - 1e-5
     found = []
     for begin in range(start, len(vectors), _COLUMNS):
         end = min(begin + _COLUMNS, len(vectors))
@@ -298,7 +308,7 @@ def _block(
         for way, variant in enumerate((this, mirrored)):
             products = np.einsum("nk,nk->n", variant, that)
             distances[part, way] = np.sqrt(np.maximum(2 - 2 * products, 0))
-    keep = distances.min(axis=1) < _CLOSE
+    keep = distances.min(axis=1) < within
     return first[keep], second[keep], distances[keep]
 
 
