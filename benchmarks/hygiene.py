@@ -28,6 +28,9 @@ from curation.gates import wilson_interval
 from curation.labels import TABLE
 
 ROOT = Path(__file__).parents[1]
+# the stage's default comes first
+METHODS = ("low_self_confidence", "prune_by_noise_rate", "both")
+KINDS = ("any other", "the likeliest other")
 MISTAKEN = {
     "angry": "disgust",
     "disgust": "angry",
@@ -63,26 +66,30 @@ def misnamed(corpus: Corpus, share: float, kind: str, seed: int, wrong: set[str]
         if place in chosen:
             others = [name for name in names if name != row["emotion"]]
             any_other = others[generator.integers(len(others))]
-            row["emotion"] = any_other if kind == "any" else MISTAKEN[row["emotion"]]
+            row["emotion"] = any_other if kind == KINDS[0] else MISTAKEN[row["emotion"]]
             wrong.add(row["id"])
         yield row
 
 
-def judge(root: Path, calls: dict[str, Any], kind: str, share: float, seed: int) -> list[int]:
-    """Return how many faces were judged, misnamed, doubted, and doubted rightly."""
-    for name in ("named", "judge", "checked"):
+def judge(
+    root: Path, calls: dict[str, Any], kind: str, share: float, seed: int
+) -> Iterator[tuple[str, list[int]]]:
+    """Yield for each method how many faces were judged, misnamed, doubted, and doubted rightly."""
+    for name in ("named", "judge"):
         (root / name).mkdir(parents=True)
     wrong: set[str] = set()
     corpus = Corpus(root.parent / "standardise")
     rows = misnamed(corpus, share, kind, seed, wrong)
     write_corpus(rows, root / "named", corpus.emotions)
-    calls["train_label_judge"](corpus=root / "named", out=root / "judge", accelerator="cpu")
-    facts = calls["check_labels"](
-        corpus=root / "named", classifier=root / "judge", out=root / "checked", hold_back=False
-    )
-    with (root / "checked" / TABLE).open(newline="", encoding="utf-8") as file:
-        doubted = {line["id"] for line in csv.DictReader(file)}
-    return [facts["judged"], len(wrong), len(doubted), len(wrong & doubted)]
+    facts = calls["train_label_judge"](corpus=root / "named", out=root / "judge", accelerator="cpu")
+    print(f"seed {seed}, {kind}: {facts['out_of_fold']['accuracy']['value']:.1%} read as named")
+    for method in METHODS:
+        (root / method).mkdir()
+        paths = {"corpus": root / "named", "classifier": root / "judge", "out": root / method}
+        facts = calls["check_labels"](**paths, hold_back=False, method=method)
+        with (root / method / TABLE).open(newline="", encoding="utf-8") as file:
+            doubted = {line["id"] for line in csv.DictReader(file)}
+        yield method, [facts["judged"], len(wrong), len(doubted), len(wrong & doubted)]
 
 
 def share_of(hits: int, n: int) -> str:
@@ -101,7 +108,7 @@ def main() -> None:
     logging.disable(logging.INFO)
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    found: dict[str, np.ndarray] = {kind: np.zeros(4, int) for kind in ("any", "likeliest", "none")}
+    found = {(kind, method): np.zeros(4, int) for kind in KINDS for method in METHODS}
     for seed in range(arguments.seeds):
         calls = stages(seed, arguments.overrides)
         with tempfile.TemporaryDirectory() as place:
@@ -110,16 +117,14 @@ def main() -> None:
                 (root / name).mkdir()
             calls["ingest"](out=root / "ingest", workers=1)
             calls["standardise"](corpus=root / "ingest", out=root / "standardise", workers=1)
-            for kind in found:
-                share = 0.0 if kind == "none" else arguments.share
-                counts = judge(root / kind, calls, kind, share, seed)
-                found[kind] += counts
-                print(f"seed {seed}, {kind} other: judged, misnamed, doubted, rightly: {counts}")
-    for kind, (judged, wrong, doubted, both) in found.items():
-        print(f"{kind} other: {judged} faces judged, {wrong} misnamed")
-        if wrong:
-            print(f"  recall {share_of(both, wrong)}; precision {share_of(both, doubted)}")
-        print(f"  faces named rightly that are doubted: {share_of(doubted - both, judged - wrong)}")
+            for kind in KINDS:
+                for method, counts in judge(root / kind, calls, kind, arguments.share, seed):
+                    found[kind, method] += counts
+                    print(f"  {method}: judged, misnamed, doubted, rightly so: {counts}")
+    for (kind, method), (judged, wrong, doubted, both) in found.items():
+        print(f"{kind}, {method}: {judged} faces judged, {wrong} misnamed")
+        print(f"  recall {share_of(both, wrong)}; precision {share_of(both, doubted)}")
+        print(f"  of those named rightly doubted: {share_of(doubted - both, judged - wrong)}")
 
 
 if __name__ == "__main__":
