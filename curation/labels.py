@@ -41,7 +41,7 @@ def check_labels(
     emotions: Sequence[str],
     hold_back: bool = False,
     most: float = 0.2,
-    method: Method = "low_self_confidence",
+    method: Method = "prune_by_noise_rate",
     shown: int = 200,
 ) -> dict[str, Any]:
     """List real training faces with a doubtful label, and pass the corpus on with marks.
@@ -61,10 +61,7 @@ def check_labels(
         hold_back: Whether suspects are kept from whatever learns.
         most: Share of the labels that may be held back: a classifier that doubts more of them has
             learned too little to judge.
-        method: Which faces are suspects (``filter_by`` of cleanlab's ``find_label_issues``). By
-            default as many as confident learning counts errors, those of the least probability of
-            their own label: of labels changed on purpose it finds about as many as pruning by
-            noise rate, and doubts fewer of the others (``benchmarks/hygiene.py``).
+        method: Which faces are suspects (``filter_by`` of cleanlab's ``find_label_issues``).
         shown: Suspects on the sheet, at most.
 
     Returns:
