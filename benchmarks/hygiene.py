@@ -29,7 +29,7 @@ from curation.labels import TABLE
 
 ROOT = Path(__file__).parents[1]
 # the stage's default comes first
-METHODS = ("low_self_confidence", "prune_by_noise_rate", "both")
+METHODS = ("prune_by_noise_rate", "low_self_confidence", "both")
 KINDS = ("any other", "the likeliest other")
 MISTAKEN = {
     "angry": "disgust",
