@@ -19,10 +19,11 @@ from classifiers.export.folder import _Source
 from classifiers.export.graph import Calibrated, build
 from classifiers.export.parity import compare
 from classifiers.export.quantise import quantised
+from classifiers.finetune import fit
 from classifiers.networks import small_cnn, timm_network
 from classifiers.predict import Predictor, save_ensemble
 from classifiers.runtime import OnnxPredictor
-from classifiers.train import fit
+from classifiers.training import Phase, Training
 from curation import export as command
 from curation import onnx_files
 from curation.align import BoxFrame
@@ -38,11 +39,11 @@ from gan.pixels import to_pixels
 from gan.stylegan2 import Generator as StyleGan2
 
 EMOTIONS = ("happy", "sad")
-TRAINING = {
-    "steps": 40, "batch_size": 16, "learning_rate": 0.01, "weight_decay": 0.01,
-    "label_smoothing": 0.0, "mirror": True, "balanced": False, "warmup": 0.1,
-    "precision": "32-true", "accelerator": "cpu",
-}  # fmt: skip
+TRAINING = Training(
+    {"train": Phase(length=40, learning_rate=0.01, weight_decay=0.01, warmup=0.1)},
+    batch_size=16,
+    mirror=0.5,
+)
 CONTRACT = Standard(Haar(), BoxFrame(), size=32).contract
 GRAPHS = {}
 FILES = ("model.onnx", "model.fp16.onnx", "model.int8.onnx")
@@ -98,7 +99,15 @@ def networks():
     labels = np.arange(40) % 2
     network = partial(small_cnn, width=8)
     return [
-        fit(faces(labels, 1), labels, classes=2, network=network, seed=seed, **TRAINING)
+        fit(
+            faces(labels, 1),
+            labels,
+            classes=2,
+            network=network,
+            seed=seed,
+            training=TRAINING,
+            accelerator="cpu",
+        ).recogniser
         for seed in (0, 1)
     ]
 

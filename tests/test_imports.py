@@ -10,6 +10,7 @@ LEAVES += ("hub", "licences", "neighbours", "weights")
 LEAVES += (
     "align",
     "contract",
+    "decoded",
     "decoding",
     "detect",
     "quality",
