@@ -1,5 +1,7 @@
 """What the report says about gates, from planted metrics."""
 
+import re
+
 import numpy as np
 
 from classifiers.calibration import calibrate
