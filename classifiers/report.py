@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from classifiers.explain.faces import cell_predictions
 from classifiers.report_parts import evidence, pictures
 from classifiers.report_parts.benchmark import Bench, design, plural, read_bench
 from classifiers.report_parts.costs import cost_section
@@ -145,8 +146,7 @@ def report(
     for folder in corpora:
         Corpus(folder).check_emotions(emotions)
     # the gate's classifier; on a road without gates a network that the benchmark kept
-    kept = [folder for folder in _listed(cells) if (folder / "recogniser.json").is_file()]
-    seen = judges or kept
+    seen = judges or [folder for folder in _listed(cells) if _kept(folder, corpora[0])][:1]
     people = _people(corpora)
     terms = read_licences([RECORDS, *([licences] if licences else [])])
     showing = pictures.Showing(terms, frozenset(people["databases"]), show_restricted)
@@ -154,6 +154,8 @@ def report(
     metrics = read_metrics(_listed(scored) or selected)
     records = evidence.upstream(corpora, selected, _listed(scored), judges, networks, benches)
     trainings = _trainings(networks, records)
+    # where faces are cut in several ways, the page was given one of them
+    cut = [record.folder for record in records if record.stage.startswith("standardise")]
     bench = read_bench(benches, arms or {})
     agreement = evidence.agreement(faces, judges, emotions)
     parts: dict[str, Any] = {
@@ -182,7 +184,7 @@ def report(
         "timings": evidence.timings(records),
         "provenance": evidence.provenance(records, faces),
         **_benchmark(bench, paper, agreement["rows"], people["databases"]),
-        "mistakes": mistake_section(bench, [*corpora, *selected], showing) if bench else None,
+        "mistakes": mistake_section(bench, [*cut, *corpora, *selected], showing) if bench else None,
     }
     left_out = () if selected else OF_GANS
     sections = {
@@ -253,6 +255,14 @@ def _listed(folders: Folders) -> list[Path]:
         return [Path(folders)]
     inner = folders.values() if isinstance(folders, Mapping) else folders
     return [path for entry in inner for path in _listed(entry)]
+
+
+def _kept(cell: Path, corpus: Path) -> bool:
+    """Whether the benchmark kept the network of a cell, which was tested on a corpus's faces."""
+    if not (cell / "recogniser.json").is_file():
+        return False
+    tested = cell_predictions(cell)
+    return tested is not None and bool(Corpus(corpus).facts["id"].isin(tested["id"]).any())
 
 
 def environment() -> Environment:

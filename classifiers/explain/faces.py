@@ -70,8 +70,8 @@ def read_faces(
     data = Corpus(corpus)
     facts = data.facts
     usable = facts["emotion"].isin(judge.emotions) & ~facts["id"].duplicated()
-    if predictions is None and (folder / "predictions.parquet").is_file():
-        predictions = pd.read_parquet(folder / "predictions.parquet", columns=["id", "predicted"])
+    if predictions is None:
+        predictions = cell_predictions(folder)
     if predictions is not None:
         if predictions["id"].duplicated().any():
             raise ValueError(
@@ -109,6 +109,15 @@ def read_faces(
     table["free"] = allowed
     table["shown"] = allowed | show_restricted
     return Faces(images, table, choice)
+
+
+def cell_predictions(folder: Path) -> pd.DataFrame | None:
+    """Return ``id`` (of the pixels) and ``predicted`` of a benchmark's cell; None for others."""
+    path = folder / "predictions.parquet"
+    if not path.is_file():
+        return None
+    names = {"picture": "id", "predicted": "predicted"}
+    return pd.read_parquet(path, columns=list(names)).rename(columns=names)
 
 
 def _unseen(folder: Path, facts: pd.DataFrame, member: int) -> tuple[pd.Series, str]:
