@@ -255,6 +255,9 @@ def test_browsers_can_run_the_files(exported):
 def test_depthwise_networks_are_traced_without_gathered_copies():
     torch.manual_seed(0)
     network = timm_network(3, name="test_efficientnet", normalise="imagenet").eval()
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(layer.bias, std=0.1)
     network.to(memory_format=torch.channels_last)
     model = build([network], 1.0, size=(32, 32), emotions="abc")
     assert "Gather" not in {node.op_type for node in model.graph.node}
@@ -264,7 +267,19 @@ def test_depthwise_networks_are_traced_without_gathered_copies():
     with torch.no_grad():
         np.testing.assert_allclose(found, network(torch.from_numpy(images)), atol=1e-4)
     small = quantised(model, images)
+    onnx.checker.check_model(small)
     assert small.ByteSize() < 0.5 * model.ByteSize()
+    # scales of biases are products, and no zero points of theirs are stored
+    kinds = {each.data_type for each in small.graph.initializer if np.prod(each.dims) > 1}
+    biases = [i for i in small.graph.initializer if i.data_type == onnx.TensorProto.INT32]
+    assert onnx.TensorProto.INT8 in kinds
+    assert biases
+    assert all(onnx.numpy_helper.to_array(each).any() for each in biases)
+    options = onnxruntime.SessionOptions()
+    (again, _) = onnxruntime.InferenceSession(small.SerializeToString(), options).run(
+        None, {"images": images.astype(np.float32)}
+    )
+    assert np.abs(again - softmax(found)).max() < 0.2
 
 
 def test_two_exports_are_the_same_bytes_and_tell_nothing_of_this_machine(

@@ -87,6 +87,7 @@ def quantised(model: "onnx.ModelProto", images: np.ndarray) -> "onnx.ModelProto"
         )
         result = onnx.load(path)
     onnx_files.cleaned(result)
+    _lighten_biases(result)
     _shorten(result)
     for entry in model.metadata_props:
         result.metadata_props.add(key=entry.key, value=entry.value)
@@ -98,6 +99,39 @@ def _unlearned(model: "onnx.ModelProto") -> list[str]:
     nodes = model.graph.node  # in order of computation
     learned = [place for place, node in enumerate(nodes) if node.op_type in _WEIGHTED]
     return [node.name for place, node in enumerate(nodes) if not learned[0] <= place <= learned[-1]]
+
+
+def _lighten_biases(model: "onnx.ModelProto") -> None:
+    """Take out what is stored of biases twice: in thin layers it is as much as the weights.
+
+    A bias's scale is that of the input times that of the weights, and its zero points are zeros,
+    which is what is meant where none are given. Runtimes multiply constants once, as they load.
+    """
+    from onnx import helper, numpy_helper
+
+    graph = model.graph
+    values = {each.name: each for each in graph.initializer}
+    makers = {node.output[0]: node for node in graph.node}
+    products: list[onnx.NodeProto] = []
+    for layer in [node for node in graph.node if node.op_type in _WEIGHTED]:
+        parts = [makers.get(name) for name in layer.input]
+        if len(parts) < 3 or any(
+            part is None or part.op_type != "DequantizeLinear" for part in parts
+        ):
+            continue
+        of_input, of_weight, of_bias = (part.input for part in parts if part is not None)
+        scales = [numpy_helper.to_array(values[each[1]]) for each in (of_input, of_weight, of_bias)]
+        zeros = numpy_helper.to_array(values[of_bias[2]])
+        if zeros.any() or not np.array_equal(scales[0] * scales[1], scales[2]):
+            continue
+        graph.initializer.remove(values[of_bias[1]])
+        if of_bias[2] in values:
+            graph.initializer.remove(values.pop(of_bias[2]))
+        products.append(helper.make_node("Mul", [of_input[1], of_weight[1]], [of_bias[1]]))
+        del of_bias[2:]
+    nodes = [*products, *graph.node]  # in order of computation
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def _shorten(model: "onnx.ModelProto") -> None:
