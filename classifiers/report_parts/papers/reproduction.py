@@ -38,11 +38,9 @@ class Reproduction:
         return self.paper.databases.get(database, database)
 
     def corpora(self) -> list[tuple[str, str | None]]:
-        """Return training sets: the paper's name and the arm here; arms that it lacks last."""
-        arms = {name: arm for arm, name in self.paper.arms.items() if arm in self.bench.arms}
-        names = [*self.paper.arms.values()]
-        others = [arm for arm in self.bench.arms if arm not in self.paper.arms]
-        return [(name, arms.get(name)) for name in names] + [(arm, arm) for arm in others]
+        """Return the paper's training sets: its name, and the arm here if there is one."""
+        arms = self.paper.arms.items()
+        return [(name, arm if arm in self.bench.arms else None) for arm, name in arms]
 
     def models(self) -> list[tuple[str, str | None]]:
         """Return networks: the paper's name and the backbone here; others last."""

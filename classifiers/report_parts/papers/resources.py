@@ -18,6 +18,8 @@ from classifiers.report_parts.tables import Column, Table
 
 def agreement(whole: Reproduction, content: Published) -> Table | None:
     """Lay out how many synthetic faces are named as meant (protocol 1, table 8)."""
+    if not whole.agreement:
+        return None
     here = {row["emotion"]: row["synthetic"] for row in whole.agreement if row["emotion"] != "all"}
     rows = []
     for emotion in dict.fromkeys([*content["rows"], *here]):
@@ -68,6 +70,8 @@ def epoch_seconds(whole: Reproduction, content: Published) -> Table | None:
         Column("both steps", tables.decimals(2), HERE),
         Column("device", tables.TEXT, HERE),
     ]
+    if all(row[5] is None for row in rows):
+        return None
     text = "Seconds an epoch; here over all phases together, with the frozen part cached if it was"
     return Table(
         file_name(content, "epoch-seconds"), caption(content, text), columns, rows, merge=2
