@@ -208,6 +208,9 @@ def test_weights_of_the_hub_come_from_its_cache_alone(hub_cache):
         timm_network(7, name=name, weights="hub")
     with pytest.raises(FileNotFoundError, match="`affectory prefetch vgg16`"):
         timm_network(7, name="vgg16.tv_in1k", weights="hub")
+    other = "legacy_xception"  # without the tag no name of prefetch, and published at a URL
+    with pytest.raises(FileNotFoundError, match=r"copy them once from https://\S+ to /"):
+        timm_network(7, name=other, weights="hub")
     snapshot = hub_cache / f"models--timm--{name}" / "snapshots" / "c0ffee"
     snapshot.mkdir(parents=True)
     (snapshot.parents[1] / "refs").mkdir()
