@@ -21,6 +21,7 @@ from classifiers.statistics import (
 def claim(
     arm: np.ndarray,
     reference: np.ndarray,
+    *,
     people: np.ndarray,
     ids: np.ndarray,
     truth: np.ndarray,
@@ -88,10 +89,10 @@ def claim(
 def judge(claims: Sequence[dict[str, Any]]) -> None:
     """Give each claim its verdict, corrected for how many there are.
 
-    Adds ``p_adjusted`` (`holm` over all that could be tested), ``verdict``, and for those without
-    one ``seeds_needed`` (how many seeds in all would decide a gain of this size with probability
-    0.8, at the level that Holm asks of the smallest p; null if no number would) and ``advice``
-    (what would decide it, in words). Takes ``model`` away.
+    Adds ``p_adjusted`` (`holm` over all that could be tested) and ``verdict``; and where there is
+    no evidence ``seeds_needed``, how many more seeds would decide a gain of this size with
+    probability 0.8, at the level that Holm asks of the smallest p, or null and
+    ``seeds_needed_reason``. Takes ``model`` away.
 
     Args:
         claims: Of one summary; changed in place.
@@ -102,11 +103,7 @@ def judge(claims: Sequence[dict[str, Any]]) -> None:
         model = each.pop("model")
         each["p_adjusted"] = None if np.isnan(p) else float(p)
         each["verdict"] = verdict(each["difference"], float(p))
-        each["seeds_needed"], each["advice"] = None, ""
+        each["seeds_needed"], each["seeds_needed_reason"] = None, ""
         if each["verdict"] == "no evidence":
             needed, why = model.seeds_needed(LEVEL / tested)
-            more = (needed or 0) - model.seeds
-            each["seeds_needed"] = needed
-            each["advice"] = why or (
-                f"{more} more seed{'s' if more > 1 else ''} would decide a gain of this size"
-            )
+            each["seeds_needed"], each["seeds_needed_reason"] = needed, why

@@ -1,150 +1,158 @@
-"""The Lightning side of training a recogniser: the module, its batches, its progress lines."""
+"""The Lightning side of training a recogniser: the module, its epochs, its progress lines."""
 
+import copy
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
-from torch.nn import functional as F
 
-from classifiers.networks import Recogniser
+from classifiers.objectives import Objective
+from classifiers.prefix import Split
+from classifiers.training import Phase, diverged
 
 logger = logging.getLogger(__name__)
 
 
-class Batches:
-    """A fixed number of batches from pictures in memory.
-
-    What a batch holds is a function of (seed, step) alone: no workers, no state, the same order
-    for each arm of a comparison.
-
-    Args:
-        images: (N, 3, H, W) uint8.
-        labels: (N,) integers.
-        rows: (M,) rows that may be drawn.
-        steps: How many batches.
-        batch_size: Pictures a batch.
-        balanced: Draw each class equally often (with replacement); else pass over all rows
-            again and again, in a new order each time.
-        mirror: Turn half of the pictures left to right.
-        seed: Seed of order and turning.
-    """
-
-    def __init__(
-        self,
-        images: torch.Tensor,
-        labels: torch.Tensor,
-        rows: np.ndarray,
-        *,
-        steps: int,
-        batch_size: int,
-        balanced: bool,
-        mirror: bool,
-        seed: int,
-    ) -> None:
-        self.images, self.labels, self.rows = images, labels, rows
-        self.steps, self.batch_size, self.seed = steps, batch_size, seed
-        self.mirror = mirror
-        self.chance: np.ndarray | None = None
-        if balanced:
-            drawn = labels.numpy()[rows]
-            counts = np.bincount(drawn)
-            self.chance = 1 / (counts[drawn] * np.count_nonzero(counts))
-        self._order: tuple[int, np.ndarray] | None = None
-
-    def __len__(self) -> int:
-        return self.steps
-
-    def rows_at(self, step: int) -> np.ndarray:
-        """Return the (batch_size,) rows of one step."""
-        if self.chance is not None:
-            generator = np.random.default_rng([self.seed, 0, step])
-            return generator.choice(self.rows, self.batch_size, p=self.chance)
-        # the rows in endless passes, cut into batches; a batch may span two passes
-        places = step * self.batch_size + np.arange(self.batch_size)
-        passes, inside = np.divmod(places, len(self.rows))
-        return np.array(
-            [self._pass(int(number))[place] for number, place in zip(passes, inside, strict=True)]
-        )
-
-    def _pass(self, number: int) -> np.ndarray:
-        if self._order is None or self._order[0] != number:
-            generator = np.random.default_rng([self.seed, 1, number])
-            self._order = (number, generator.permutation(self.rows))
-        return self._order[1]
-
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        for step in range(self.steps):
-            rows = torch.from_numpy(self.rows_at(step))
-            images = self.images[rows]
-            if self.mirror:
-                generator = np.random.default_rng([self.seed, 2, step])
-                turned = torch.from_numpy(generator.random(self.batch_size) < 0.5)
-                images[turned] = images[turned].flip(-1)
-            yield images, self.labels[rows]
-
-
 class RecogniserTraining(L.LightningModule):
-    """Cross-entropy, AdamW, linear warm-up and a cosine down to zero.
+    """One phase of a training: loss, optimiser and the rate of each step.
 
     Args:
-        recogniser: The network to train, in place.
-        steps: Optimiser steps in all; the schedule ends there.
-        learning_rate: Its peak.
-        weight_decay: Of AdamW (Loshchilov & Hutter 2019), on weights of convolutions and linear
-            layers alone.
-        label_smoothing: Share of the target spread over all classes, in [0, 1).
-        warmup: Share of the steps in which the rate rises from 0, in [0, 1).
+        split: The network, cut before its first trainable unit.
+        objective: What it learns.
+        phase: The settings.
+        steps: Optimiser steps of the phase.
+        cached: Whether batches hold what is before the cut, instead of pictures.
     """
 
     def __init__(
-        self,
-        recogniser: Recogniser,
-        *,
-        steps: int,
-        learning_rate: float,
-        weight_decay: float,
-        label_smoothing: float,
-        warmup: float,
+        self, split: Split, objective: Objective, phase: Phase, *, steps: int, cached: bool
     ) -> None:
         super().__init__()
-        self.recogniser = recogniser
-        self.steps, self.warmup = steps, warmup
-        self.learning_rate, self.weight_decay = learning_rate, weight_decay
-        self.label_smoothing = label_smoothing
+        self.recogniser = split.recogniser  # a submodule, so that Lightning moves it
+        self.split, self.objective, self.phase = split, objective, phase
+        self.steps, self.cached = steps, cached
+        self.share = 1.0  # of the scheduled rate, which plateaus lower
 
     def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], _: int) -> torch.Tensor:
         """Return the loss of one batch."""
-        images, labels = batch
-        logits = self.recogniser(images).float()
-        return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        inputs, targets = batch
+        features = inputs.float() if self.cached else self.split.before(inputs)
+        return self.objective.loss(self.split.after(features).float(), targets)
 
-    def configure_optimizers(self) -> Any:
-        """Return the optimiser and its schedule, one tick a step."""
-        trained = [weight for weight in self.parameters() if weight.requires_grad]
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Set the learning rate of the step."""
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = self.rate_at(batch_idx)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Return the optimiser of the weights that train."""
+        phase = self.phase
+        trained = [weight for weight in self.recogniser.parameters() if weight.requires_grad]
         groups = [
             # scales and shifts of norms, and biases: decay only fights what they are there for
-            {"params": [w for w in trained if w.ndim > 1], "weight_decay": self.weight_decay},
+            {"params": [w for w in trained if w.ndim > 1], "weight_decay": phase.weight_decay},
             {"params": [w for w in trained if w.ndim <= 1], "weight_decay": 0.0},
         ]
-        optimiser = torch.optim.AdamW(groups, lr=self.learning_rate, fused=True)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, self.rate_at)
-        return {
-            "optimizer": optimiser,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+        groups = [group for group in groups if group["params"]]
+        rate, momentum = phase.learning_rate, float(phase.momentum)  # betas must not be integers
+        if phase.optimiser == "sgd":
+            return torch.optim.SGD(
+                groups, rate, momentum=momentum, nesterov=phase.nesterov, fused=True
+            )
+        kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[phase.optimiser]
+        return kind(groups, rate, betas=(momentum, 0.999), fused=True)
 
     def rate_at(self, step: int) -> float:
-        """Return the learning rate of a step as a share of its peak."""
-        rising = self.warmup * self.steps
+        """Return the learning rate of a step of the phase."""
+        phase = self.phase
+        peak = phase.learning_rate * self.share
+        rising = phase.warmup * self.steps
         if step < rising:
-            return (step + 1) / (rising + 1)
+            return peak * (step + 1) / (rising + 1)
+        if phase.schedule != "cosine":
+            return peak
         done = (step - rising) / max(self.steps - rising, 1)
-        return 0.5 * (1 + math.cos(math.pi * min(done, 1)))
+        return peak * 0.5 * (1 + math.cos(math.pi * min(done, 1)))
+
+
+class Epochs(L.Callback):
+    """What happens after each epoch: a line of history, validation, plateaus, early stopping.
+
+    Args:
+        label: What is being trained, for errors.
+        name: Name of the phase.
+        first: Steps done before the phase.
+        epoch_steps: Steps of an epoch; the last one of a phase may be shorter.
+        validate: Returns ``loss`` and a figure of merit on people held out; None for no such.
+        history: Where a line an epoch is put.
+    """
+
+    def __init__(
+        self,
+        *,
+        label: str,
+        name: str,
+        first: int,
+        epoch_steps: int,
+        validate: Callable[[], dict[str, float]] | None,
+        history: list[dict[str, Any]],
+    ) -> None:
+        self.label, self.name, self.first = label, name, first
+        self.epoch_steps, self.validate, self.history = epoch_steps, validate, history
+        self.steps = 0
+        self.best: dict[str, torch.Tensor] | None = None
+        self._lowest = math.inf
+        self._bad = self._flat = 0  # epochs without a better loss: in all, and since a lower rate
+        self._losses: list[torch.Tensor] = []
+
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Close the epoch if this was its last step."""
+        assert isinstance(pl_module, RecogniserTraining)
+        self.steps = batch_idx + 1
+        # kept on the device: to read it would wait for the step
+        self._losses.append(outputs["loss"].detach())
+        if self.steps % self.epoch_steps and self.steps != pl_module.steps:
+            return
+        loss = float(torch.stack(self._losses).mean())
+        self._losses.clear()
+        if not math.isfinite(loss):
+            raise ValueError(diverged(self.label, self.name, self.steps, pl_module.phase))
+        line: dict[str, Any] = {
+            "phase": self.name,
+            "epoch": math.ceil(self.steps / self.epoch_steps),
+            "step": self.first + self.steps,
+            "loss": loss,
+            "rate": pl_module.rate_at(batch_idx),
+        }
+        if self.validate:
+            judged = self.validate()
+            line |= {f"validation_{key}": value for key, value in judged.items()}
+            self._react(judged["loss"], trainer, pl_module)
+        self.history.append(line)
+
+    def _react(self, loss: float, trainer: L.Trainer, module: RecogniserTraining) -> None:
+        phase = module.phase
+        if loss < self._lowest:
+            self._lowest, self._bad, self._flat = loss, 0, 0
+            if phase.stop_after is not None:
+                self.best = copy.deepcopy(module.recogniser.state_dict())
+            return
+        self._bad, self._flat = self._bad + 1, self._flat + 1
+        if phase.schedule == "plateau" and self._flat >= phase.patience:
+            module.share, self._flat = module.share * phase.factor, 0
+        if phase.stop_after is not None and self._bad >= phase.stop_after:
+            trainer.should_stop = True
 
 
 class Progress(L.Callback):

@@ -213,7 +213,7 @@ class Predictor:
         return np.stack(members).mean(0)
 
     def features(self, images: np.ndarray) -> np.ndarray:
-        """Return (N, d) float32 features of the **first** member, before its last layer.
+        """Return (N, d) float32 features of the **first** member, before its head.
 
         Of one member, because features of separately trained networks share no axes and their
         mean would mean nothing.
@@ -245,5 +245,11 @@ def _member(path: Path, expected: str, recipe: dict[str, Any], classes: int) -> 
             f"{expected[:10]}; restore it or run train_classifier again"
         )
     network = rebuild(recipe, classes)
-    network.load_state_dict(load_file(path))
+    try:
+        network.load_state_dict(load_file(path))
+    except RuntimeError as error:
+        raise ValueError(
+            f"{path} does not fit the network that {_CARD} describes; another version may have "
+            f"written it: run train_classifier again ({error})"
+        ) from error
     return network.eval()

@@ -1,8 +1,8 @@
 """Stage ``report``: one page that shows what was made, how good it is, and whether it helps.
 
 The page holds everything that it shows: no network, no file beside it. All figures are read from
-finished folders; nothing is trained or measured here. Every table is written beside the page too,
-as CSV and for LaTeX.
+finished folders; nothing is trained or measured here, but for what one classifier sees. Every table
+is written beside the page too, as CSV and for LaTeX.
 """
 
 import logging
@@ -12,9 +12,11 @@ from typing import Any, TypeAlias
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from classifiers.explain.faces import cell_predictions
 from classifiers.report_parts import evidence, pictures
 from classifiers.report_parts.benchmark import Bench, design, plural, read_bench
 from classifiers.report_parts.costs import cost_section
+from classifiers.report_parts.explain import explain_section
 from classifiers.report_parts.fidelity import fidelity_section, read_metrics
 from classifiers.report_parts.gates import gate_section
 from classifiers.report_parts.mistakes import mistake_section
@@ -44,6 +46,7 @@ SECTIONS = {
     "samples": "Samples",
     "gates": "What the gates did",
     "agreement": "Agreement before the gate",
+    "explain": "What a recogniser sees",
     "fidelity": "Distance from the real faces",
     "benchmark": "Benchmark",
     "papers": "The paper's tables",
@@ -87,12 +90,14 @@ def report(
     classifier: Folders = (),
     gans: Folders = (),
     results: Folders = (),
+    cells: Folders = (),
     licences: Path | None = None,
     arms: Mapping[str, Recipe] | None = None,
     paper: str | None = None,
     show_restricted: bool = False,
     columns: int = 8,
     seed: int = 0,
+    explain: bool = True,
     command: str | None = None,
 ) -> dict[str, Any]:
     """Write ``report.html``, one self-contained page, and ``tables/``.
@@ -112,12 +117,16 @@ def report(
         classifier: Folders of the gate's classifiers.
         gans: Folders of trained GANs.
         results: The benchmark's folder.
+        cells: Folders of its trainings.
         licences: A folder of further licence records, for databases of one's own.
         arms: What each arm of the benchmark is trained on.
         paper: Whose tables are laid out with the benchmark's figures (`classifiers.papers`).
         show_restricted: Show faces whose licence forbids passing them on, for a private page.
         columns: Sample pictures in a strip.
         seed: Which samples are shown.
+        explain: Whether to look into the gate's classifier, or where there is none into the first
+            network that the benchmark kept (`explain_section`): half a minute for
+            the small network, much longer for a large one without a GPU.
         command: The command that made all this; None for the one that is running.
 
     Returns:
@@ -129,11 +138,15 @@ def report(
         ValueError: If an emotion or the paper is unknown or a folder lacks what it should hold.
     """
     corpora, selected = _listed(corpus), _listed(synthetic)
-    judges, networks, benches = _listed(classifier), _listed(gans), _listed(results)
+    judges, networks = _listed(classifier), _listed(gans)
+    # networks that tell valence and arousal leave a table of figures and no claims
+    benches = [each for each in _listed(results) if (each / "summary.json").is_file()]
     if not corpora:
         raise ValueError("report needs at least one corpus (stages.report.reads.corpus)")
     for folder in corpora:
         Corpus(folder).check_emotions(emotions)
+    # the gate's classifier; on a road without gates a network that the benchmark kept
+    seen = judges or [folder for folder in _listed(cells) if _kept(folder, corpora[0])][:1]
     people = _people(corpora)
     terms = read_licences([RECORDS, *([licences] if licences else [])])
     showing = pictures.Showing(terms, frozenset(people["databases"]), show_restricted)
@@ -141,6 +154,8 @@ def report(
     metrics = read_metrics(_listed(scored) or selected)
     records = evidence.upstream(corpora, selected, _listed(scored), judges, networks, benches)
     trainings = _trainings(networks, records)
+    # where faces are cut in several ways, the page was given one of them
+    cut = [record.folder for record in records if record.stage.startswith("standardise")]
     bench = read_bench(benches, arms or {})
     agreement = evidence.agreement(faces, judges, emotions)
     parts: dict[str, Any] = {
@@ -153,12 +168,23 @@ def report(
             **gate_section(read_metrics(selected)),
         },
         "agreement": agreement,
+        "explain": explain_section(
+            seen[0],
+            corpora[0],
+            None,
+            emotions,
+            seed=seed,
+            terms=terms,
+            show_restricted=show_restricted,
+        )
+        if explain and seen
+        else None,
         "fidelity": fidelity_section(metrics),
         "training": training_section(trainings, faces=showing.synthetic),
         "timings": evidence.timings(records),
         "provenance": evidence.provenance(records, faces),
         **_benchmark(bench, paper, agreement["rows"], people["databases"]),
-        "mistakes": mistake_section(bench, [*corpora, *selected], showing) if bench else None,
+        "mistakes": mistake_section(bench, [*cut, *corpora, *selected], showing) if bench else None,
     }
     left_out = () if selected else OF_GANS
     sections = {
@@ -229,6 +255,14 @@ def _listed(folders: Folders) -> list[Path]:
         return [Path(folders)]
     inner = folders.values() if isinstance(folders, Mapping) else folders
     return [path for entry in inner for path in _listed(entry)]
+
+
+def _kept(cell: Path, corpus: Path) -> bool:
+    """Whether the benchmark kept the network of a cell, which was tested on a corpus's faces."""
+    if not (cell / "recogniser.json").is_file():
+        return False
+    tested = cell_predictions(cell)
+    return tested is not None and bool(Corpus(corpus).facts["id"].isin(tested["id"]).any())
 
 
 def environment() -> Environment:

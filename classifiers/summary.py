@@ -1,13 +1,23 @@
 """What a benchmark's predictions say: figures of each arm, and claims about their differences."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from classifiers.claims import claim, judge
+from classifiers.predictions import (
+    ALL,
+    CELL,
+    Answers,
+    Tested,
+    codes_of,
+    groups,
+    missing_cells,
+    read,
+    tested_by_arm,
+)
 from classifiers.statistics import (
     accuracy,
     balanced_accuracy,
@@ -19,14 +29,10 @@ from classifiers.statistics import (
     macro_recall,
     mean_interval,
     precision_recall,
-    top_k_hits,
     two_way,
 )
 from curation.corpus import EMOTIONS
 
-CELL = ("fold", "split", "part", "backbone", "arm", "seed")
-ALL = "all"
-_NEEDED = (*CELL, "database", "id", "subject", "origin", "emotion", "predicted", "confidence")
 _SCORES = {
     "accuracy": accuracy,
     "macro_f1": macro_f1,
@@ -34,39 +40,6 @@ _SCORES = {
     "recall_macro": macro_recall,
     "balanced_accuracy": balanced_accuracy,
 }
-
-
-@dataclass(frozen=True)
-class _Answers:
-    """A table of predictions as arrays, one value a row."""
-
-    truth: np.ndarray  # codes
-    predicted: np.ndarray  # codes
-    confidence: np.ndarray
-    second: np.ndarray  # whether the truth is one of the two likeliest
-
-    @property
-    def right(self) -> np.ndarray:
-        return self.truth == self.predicted
-
-
-@dataclass(frozen=True)
-class _Split:
-    """The test pictures of one split, its folds and parts put together, and who answered them."""
-
-    name: str
-    pictures: pd.DataFrame  # (N,) fold, part, database, id, person, real
-    runs: Mapping[tuple[str, str], Mapping[int, np.ndarray]]  # backbone, arm → seed → (N,) rows
-    backbones: Sequence[str]
-    arms: Sequence[str]
-
-    def groups(self) -> Iterator[tuple[str, np.ndarray]]:
-        return _groups(self.pictures["database"], self.pictures["real"])
-
-    def complete(self, backbone: str, arm: str, mask: np.ndarray) -> dict[int, np.ndarray]:
-        """Return seed → rows of the chosen pictures, for the seeds that answered all of them."""
-        runs = self.runs.get((backbone, arm), {})
-        return {seed: rows[mask] for seed, rows in runs.items() if (rows[mask] >= 0).all()}
 
 
 def summarise(
@@ -117,10 +90,11 @@ def summarise(
 
     Raises:
         ValueError: If columns are missing, an emotion is none of `emotions`, a reference is no arm,
-            or cells of one split, fold and part were tested on different pictures.
+            or cells of one split, fold and part were tested on different pictures. (Pictures that
+            are not real may differ between arms.)
     """
-    table, answers = _read(predictions, emotions)
-    arms = list(dict.fromkeys(table["arm"]))
+    table, answers = read(predictions, emotions)
+    arms = table["arm"].unique().tolist()
     planned = arms if cells is None else {*arms, *cells["arm"]}
     for arm, reference in references.items():
         if arm in arms and reference not in planned:
@@ -128,16 +102,18 @@ def summarise(
                 f"arm {arm!r} is to be compared with {reference!r}, which is no arm of the "
                 f"predictions ({', '.join(arms)}); change protocol.references"
             )
-    splits = [_split(str(name), part) for name, part in table.groupby("split", sort=False)]
     figures: list[dict[str, Any]] = []
     claims: list[dict[str, Any]] = []
-    for split in splits:
-        silent = split.name in leaky or not bool(split.pictures["real"].all())
-        for database, mask in split.groups():
-            mine = _figures(split, database, mask, answers, emotions, cells)
-            figures += mine
-            if not silent and database != ALL:
-                claims += _claims(split, database, mask, answers, references, emotions, resamples)
+    for name, part in table.groupby("split", sort=False):
+        split, backbones = str(name), part["backbone"].unique().tolist()
+        tested = tested_by_arm(split, part)
+        silent = split in leaky or not part["real"].all()
+        for database, _ in groups(part["database"], part["real"]):
+            figures += _figures(split, database, backbones, tested, answers, emotions, cells)
+            if database != ALL and not silent:
+                claims += _claims(
+                    split, database, backbones, tested, answers, references, emotions, resamples
+                )
     judge(claims)
     by_place = {_place(entry): entry for entry in claims}
     for figure in figures:
@@ -146,43 +122,52 @@ def summarise(
     return {
         "emotions": list(emotions),
         "seeds": sorted({int(seed) for seed in table["seed"]}),
-        "splits": [split.name for split in splits],
-        "backbones": list(dict.fromkeys(table["backbone"])),
+        "splits": table["split"].unique().tolist(),
+        "backbones": table["backbone"].unique().tolist(),
         "references": {arm: name for arm, name in references.items() if arm in arms},
-        "missing": _missing(table, cells),
+        "missing": missing_cells(table, cells),
         "figures": figures,
         "claims": claims,
     }
 
 
-def results(
-    predictions: pd.DataFrame, facts: pd.DataFrame, *, emotions: Sequence[str] = EMOTIONS
+def results_of(
+    predictions: pd.DataFrame,
+    facts: Mapping[str, Mapping[str, Any]],
+    emotions: Sequence[str] = EMOTIONS,
 ) -> pd.DataFrame:
-    """Return the scores of each cell on each database, beside what is known of the cell.
+    """Return the scores of each cell on each database, beside what is known of its training.
 
     Args:
-        predictions: As in `summarise`.
-        facts: What to put beside the scores, a row a cell (fold, split, part, backbone, arm,
-            seed); or a row a cell and database, with a column ``database``.
+        predictions: As in `summarise`, with a column ``cell``: the name of the cell's folder.
+        facts: Cell → what its record says: any of ``train_rows``, ``steps``, ``epochs``,
+            ``parameters``, ``trained_parameters`` (one number, or one a phase), ``seconds``,
+            ``prefix`` (`classifiers.finetune.Fitted`), ``shared_subjects`` and ``device``.
         emotions: The outputs, in order.
 
     Returns:
         fold, split, part, backbone, arm, seed, database, n, subjects (how many are known by name),
-        top1, top2, macro_f1, precision, recall (both macro), balanced_accuracy, ece, then the
-        columns of `facts`. Databases as in `summarise`.
+        top1, top2, macro_f1, precision, recall (both macro), balanced_accuracy, ece, train_rows,
+        steps, epochs, parameters, trained_parameters (of the last phase), seconds, prefix_cached,
+        shared_subjects (all databases together), device, cell. Databases as in `summarise`.
 
     Raises:
         ValueError: If columns are missing or a cell has no facts.
     """
-    table, answers = _read(predictions, emotions)
-    rows: list[dict[str, Any]] = []
-    for key, part in table.groupby(list(CELL), sort=False, dropna=False):
+    if "cell" not in predictions:
+        raise ValueError("the predictions lack the column cell")
+    table, answers = read(predictions, emotions)
+    right, rows = answers.right, []
+    for key, part in table.groupby([*CELL, "cell"], sort=False, dropna=False):
+        variables, cell = key[:-1], str(key[-1])
+        if cell not in facts:
+            raise ValueError(f"there are no facts of the cell {cell}; its record is missing")
         own = part.index.to_numpy()
-        for database, mask in _groups(part["database"], part["real"]):
+        for database, mask in groups(part["database"], part["real"]):
             chosen = own[mask]
             confusion = _confusions(answers, chosen[None], len(emotions))[0]
             rows.append(
-                dict(zip(CELL, key, strict=True))
+                dict(zip(CELL, variables, strict=True))
                 | {
                     "database": database,
                     "n": len(chosen),
@@ -193,148 +178,61 @@ def results(
                     "precision": macro_precision(confusion),
                     "recall": macro_recall(confusion),
                     "balanced_accuracy": balanced_accuracy(confusion),
-                    "ece": expected_calibration_error(
-                        answers.confidence[chosen], answers.right[chosen]
-                    ),
+                    "ece": expected_calibration_error(answers.confidence[chosen], right[chosen]),
                 }
+                | _training_facts(facts[cell])
+                | {"cell": cell}
             )
-    scores = pd.DataFrame(rows).astype({"fold": "Int64"})
-    keys = [*CELL, *(["database"] if "database" in facts else [])]
-    known = facts.astype({"fold": "Int64"})
-    merged = scores.merge(known, how="left", on=keys, validate="many_to_one", indicator=True)
-    if (merged["_merge"] == "left_only").any():
-        first = merged.loc[merged["_merge"] == "left_only", keys].iloc[0].to_dict()
-        raise ValueError(f"no facts of the cell {first}; its record is missing")
-    return merged.drop(columns="_merge")
+    return pd.DataFrame(rows).astype({"fold": "Int64"})
+
+
+def _training_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
+    trained = facts.get("trained_parameters")
+    cached = [bool(phase.get("cached")) for phase in facts.get("prefix") or []]
+    return {
+        "train_rows": facts.get("train_rows"),
+        "steps": facts.get("steps"),
+        "epochs": facts.get("epochs"),
+        "parameters": facts.get("parameters"),
+        "trained_parameters": trained[-1] if isinstance(trained, Sequence) else trained,
+        "seconds": facts.get("seconds"),
+        "prefix_cached": any(cached),
+        "shared_subjects": facts.get("shared_subjects"),
+        "device": facts.get("device"),
+    }
 
 
 def confusion_of(predictions: pd.DataFrame, emotions: Sequence[str]) -> np.ndarray:
     """Return the (C, C) confusion of a table with columns ``emotion`` and ``predicted``."""
-    truth, predicted = (_codes(predictions, name, emotions) for name in ("emotion", "predicted"))
+    truth, predicted = (codes_of(predictions, name, emotions) for name in ("emotion", "predicted"))
     return confusion_matrix(truth, predicted, len(emotions))
-
-
-def _codes(table: pd.DataFrame, column: str, emotions: Sequence[str]) -> np.ndarray:
-    codes = pd.Index(list(emotions)).get_indexer(pd.Index(table[column])).astype(np.int64)
-    if (codes < 0).any():
-        wrong = table[column][codes < 0].iloc[0]
-        raise ValueError(
-            f"column {column!r} of the predictions holds {wrong!r}, none of {', '.join(emotions)}"
-        )
-    return codes
-
-
-def _read(predictions: pd.DataFrame, emotions: Sequence[str]) -> tuple[pd.DataFrame, _Answers]:
-    outputs = [f"p_{name}" for name in emotions]
-    if lacking := [name for name in (*_NEEDED, *outputs) if name not in predictions]:
-        raise ValueError(f"the predictions lack the columns {', '.join(lacking)}")
-    if predictions.empty:
-        raise ValueError("there are no predictions: no cell is finished")
-    table = predictions.assign(fold=predictions["fold"].astype("Int64"))
-    table = table.sort_values(["split", "fold", "part"], kind="stable", ignore_index=True)
-    truth = _codes(table, "emotion", emotions)
-    answers = _Answers(
-        truth,
-        _codes(table, "predicted", emotions),
-        table["confidence"].to_numpy(float),
-        top_k_hits(table[outputs].to_numpy(np.float32), truth, 2),
-    )
-    # nobody's picture is somebody of its own
-    table["person"] = table["subject"].fillna(table["id"])
-    table["database"] = table["database"].fillna("unknown")
-    table["real"] = table["origin"] == "real"
-    return table[[*CELL, "database", "id", "subject", "person", "real"]], answers
-
-
-def _groups(databases: pd.Series, real: pd.Series) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield each database with the mask of its real pictures, then ``all`` if that is more."""
-    names = sorted(set(databases[real]))
-    for name in names:
-        yield name, ((databases == name) & real).to_numpy(bool)
-    if len(names) != 1 or not real.all():
-        yield ALL, np.ones(len(real), bool)
-
-
-def _split(name: str, table: pd.DataFrame) -> _Split:
-    pictures: list[pd.DataFrame] = []
-    cells: dict[tuple[str, str, int], dict[int, np.ndarray]] = {}
-    for place, part in table.groupby(["fold", "part"], sort=True, dropna=False):
-        first: pd.DataFrame | None = None
-        for key, cell in part.groupby(["backbone", "arm", "seed"], sort=False):
-            cell = cell.sort_values("id", kind="stable")
-            first = cell if first is None else first
-            if not np.array_equal(cell["id"].to_numpy(), first["id"].to_numpy()):
-                raise ValueError(
-                    f"the cells {_words(first)} and {_words(cell)} of split {name!r} were tested "
-                    f"on different pictures ({len(first)} and {len(cell)}); delete the older one"
-                )
-            backbone, arm, seed = key
-            whose = (str(backbone), str(arm), int(seed))  # type: ignore[arg-type]
-            cells.setdefault(whose, {})[len(pictures)] = cell.index.to_numpy()
-        assert first is not None, place
-        pictures.append(first)
-    runs: dict[tuple[str, str], dict[int, np.ndarray]] = {}
-    for (backbone, arm, seed), parts in sorted(cells.items(), key=lambda item: item[0][2]):
-        rows = [parts.get(at, np.full(len(them), -1)) for at, them in enumerate(pictures)]
-        runs.setdefault((backbone, arm), {})[seed] = np.concatenate(rows)
-    return _Split(
-        name,
-        pd.concat(pictures, ignore_index=True),
-        runs,
-        list(dict.fromkeys(table["backbone"])),
-        list(dict.fromkeys(table["arm"])),
-    )
-
-
-def _words(cell: pd.DataFrame) -> str:
-    return "/".join(str(cell[name].iloc[0]) for name in ("fold", "part", "backbone", "arm", "seed"))
 
 
 def _place(entry: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(entry[name] for name in ("split", "backbone", "database", "arm"))
 
 
-def _missing(table: pd.DataFrame, cells: pd.DataFrame | None) -> list[dict[str, Any]]:
-    done = table[list(CELL)].drop_duplicates()
-    if cells is None:
-        planned = pd.concat(
-            [
-                part[["fold", "split", "part"]]
-                .drop_duplicates()
-                .merge(part[["backbone"]].drop_duplicates(), how="cross")
-                .merge(part[["arm"]].drop_duplicates(), how="cross")
-                .merge(part[["seed"]].drop_duplicates(), how="cross")
-                for _, part in done.groupby("split", sort=False)
-            ]
-        )
-    else:
-        planned = cells[list(CELL)].astype({"fold": "Int64"}).drop_duplicates()
-    found = planned.merge(done, how="left", on=list(CELL), indicator=True)
-    absent = found.loc[found["_merge"] == "left_only", list(CELL)].astype(object)
-    rows = absent.where(absent.notna(), None).itertuples(index=False)
-    return [dict(zip(CELL, row, strict=True)) for row in rows]
-
-
 def _figures(
-    split: _Split,
+    split: str,
     database: str,
-    mask: np.ndarray,
-    answers: _Answers,
+    backbones: Sequence[str],
+    tested: Mapping[str, Tested],
+    answers: Answers,
     emotions: Sequence[str],
     cells: pd.DataFrame | None,
 ) -> list[dict[str, Any]]:
-    pictures = split.pictures[mask]
-    people = pictures["person"].to_numpy()
     figures = []
-    for backbone in split.backbones:
-        for arm in split.arms:
-            runs = split.complete(backbone, arm, mask)
-            if not runs:
+    for backbone in backbones:
+        for arm, own in tested.items():
+            mask = own.mask(database)
+            runs = own.complete(backbone, mask)
+            if not runs or not mask.any():
                 continue
-            rows = np.stack(list(runs.values()))
+            pictures = own.pictures[mask]
+            people = pictures["person"].to_numpy()
             figures.append(
                 {
-                    "split": split.name,
+                    "split": split,
                     "backbone": backbone,
                     "database": database,
                     "arm": arm,
@@ -342,8 +240,8 @@ def _figures(
                     "subjects": len(set(people)),
                     "folds": len(pictures[["fold", "part"]].drop_duplicates()),
                     "seeds": len(runs),
-                    "train_rows": _train_rows(cells, split.name, backbone, arm),
-                    **_scores(answers, rows, people, emotions),
+                    "train_rows": _train_rows(cells, split, backbone, arm),
+                    **_scores(answers, np.stack(list(runs.values())), people, emotions),
                 }
             )
     return figures
@@ -358,7 +256,7 @@ def _train_rows(cells: pd.DataFrame | None, split: str, backbone: str, arm: str)
     return None if np.isnan(mean) else round(mean)
 
 
-def _confusions(answers: _Answers, rows: np.ndarray, classes: int) -> np.ndarray:
+def _confusions(answers: Answers, rows: np.ndarray, classes: int) -> np.ndarray:
     """Return (S, C, C) from (S, N) rows."""
     return np.stack(
         [confusion_matrix(answers.truth[own], answers.predicted[own], classes) for own in rows]
@@ -366,7 +264,7 @@ def _confusions(answers: _Answers, rows: np.ndarray, classes: int) -> np.ndarray
 
 
 def _scores(
-    answers: _Answers, rows: np.ndarray, people: np.ndarray, emotions: Sequence[str]
+    answers: Answers, rows: np.ndarray, people: np.ndarray, emotions: Sequence[str]
 ) -> dict[str, Any]:
     confusions = _confusions(answers, rows, len(emotions))
     right = answers.right[rows]
@@ -415,46 +313,51 @@ def _per_subject(right: np.ndarray, people: np.ndarray) -> dict[str, float] | No
 
 
 def _claims(
-    split: _Split,
+    split: str,
     database: str,
-    mask: np.ndarray,
-    answers: _Answers,
+    backbones: Sequence[str],
+    tested: Mapping[str, Tested],
+    answers: Answers,
     references: Mapping[str, str],
     emotions: Sequence[str],
     resamples: int,
 ) -> list[dict[str, Any]]:
-    pictures = split.pictures[mask]
-    people, ids = pictures["person"].to_numpy(), pictures["id"].to_numpy()
     claims = []
-    for arm in split.arms:
-        if arm not in references:
+    for arm, own in tested.items():
+        other = tested.get(references.get(arm, ""))
+        if other is None:
             continue
-        sides: dict[str, tuple[dict[int, np.ndarray], dict[int, np.ndarray]]] = {}
-        for backbone in split.backbones:
-            own, other = (split.complete(backbone, name, mask) for name in (arm, references[arm]))
-            if shared := sorted(own.keys() & other.keys()):
-                sides[backbone] = (
-                    {seed: answers.right[own[seed]] for seed in shared},
-                    {seed: answers.right[other[seed]] for seed in shared},
-                )
-        if not sides:
-            continue
-        truth = answers.truth[next(iter(split.complete(next(iter(sides)), arm, mask).values()))]
-        pooled = [[*sides]] if len(sides) > 1 else []
-        for names in [[name] for name in sides] + pooled:
-            seeds = sorted(set.intersection(*({*sides[name][0]} for name in names)))
+        mask = own.mask(database)
+        pictures = own.pictures[mask]
+        pairs: dict[str, dict[int, tuple[np.ndarray, np.ndarray]]] = {}  # rows of both
+        for backbone in backbones:
+            ours, theirs = (side.complete(backbone, side.mask(database)) for side in (own, other))
+            if shared := sorted(ours.keys() & theirs.keys()):
+                pairs[backbone] = {seed: (ours[seed], theirs[seed]) for seed in shared}
+        several = [list(pairs)] if len(pairs) > 1 else []
+        for names in [[name] for name in pairs] + several:
+            seeds = sorted(set.intersection(*(set(pairs[name]) for name in names)))
             if not seeds:
                 continue
-            ours, theirs = (
-                np.mean([[sides[name][side][seed] for seed in seeds] for name in names], axis=0)
-                for side in (0, 1)
-            )
+            rows = np.array([[pairs[name][seed] for seed in seeds] for name in names])
+            right = answers.right[rows].mean(0)  # (S, 2, N), the mean over backbones
             place = {
-                "split": split.name,
+                "split": split,
                 "backbone": names[0] if len(names) == 1 else ALL,
                 "database": database,
                 "arm": arm,
                 "reference": references[arm],
             }
-            claims.append(place | claim(ours, theirs, people, ids, truth, emotions, resamples))
+            claims.append(
+                place
+                | claim(
+                    right[:, 0],
+                    right[:, 1],
+                    people=pictures["person"].to_numpy(),
+                    ids=pictures["id"].to_numpy(),
+                    truth=answers.truth[rows[0, 0, 0]],
+                    emotions=emotions,
+                    resamples=resamples,
+                )
+            )
     return claims

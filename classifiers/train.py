@@ -1,149 +1,24 @@
-"""Training recognisers: a fit of a fixed number of steps, and the gate's cross-fitted ensemble."""
+"""The gate's classifier: an ensemble, each network trained on other people (cross-fitting)."""
 
 import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from classifiers.calibration import calibrate
+from classifiers.finetune import fit
 from classifiers.networks import Network, Recogniser
 from classifiers.predict import probabilities_of, save_ensemble
 from classifiers.statistics import balanced_accuracy, confusion_matrix, macro_f1, wilson
+from classifiers.training import Training
 from curation.corpus import Corpus, fold_subjects
-from curation.progress import quiet_lightning
 from curation.recipes import GENERATED, trainable
 
 logger = logging.getLogger(__name__)
-
-
-class Training(TypedDict):
-    """The settings of a fit that stages hand through; `fit` says what each one is."""
-
-    steps: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    label_smoothing: float
-    mirror: bool
-    balanced: bool
-    warmup: float
-    precision: str
-    accelerator: str
-
-
-def fit(
-    images: np.ndarray,
-    labels: np.ndarray,
-    *,
-    classes: int,
-    network: Network,
-    seed: int,
-    rows: np.ndarray | None = None,
-    label: str = "fit",
-    steps: int,
-    batch_size: int,
-    learning_rate: float,
-    weight_decay: float,
-    label_smoothing: float,
-    mirror: bool,
-    balanced: bool,
-    warmup: float,
-    precision: str,
-    accelerator: str,
-) -> Recogniser:
-    """Train one network for a fixed number of optimiser steps.
-
-    AdamW with a linear warm-up and a cosine to zero. Steps are fixed, not epochs, so that arms
-    with few and with many pictures are optimised equally long. On a CPU, one seed gives one set
-    of weights to the bit (with the same number of threads); CUDA's kernels do not promise that.
-
-    Args:
-        images: (N, 3, H, W) uint8 RGB.
-        labels: (N,) integers 0 … classes − 1.
-        classes: Number of emotions.
-        network: Builds the network for a number of classes.
-        seed: Seed of initial weights, order, mirroring and dropout.
-        rows: (M,) indices of the pictures to train on; None for all.
-        label: What progress lines call it.
-        steps: Optimiser steps.
-        batch_size: Pictures a step, at least 2.
-        learning_rate: Peak rate.
-        weight_decay: Of AdamW.
-        label_smoothing: In [0, 1).
-        mirror: Turn half of the pictures left to right, anew at each step.
-        balanced: Draw each emotion equally often.
-        warmup: Share of the steps in which the rate rises, in [0, 1).
-        precision: Lightning's, for example ``32-true`` or ``bf16-mixed``.
-        accelerator: Lightning's: ``auto``, ``cpu``, ``gpu``, …
-
-    Returns:
-        The trained network in evaluation mode, on the CPU.
-
-    Raises:
-        ValueError: If the settings or the data are impossible, or training diverged.
-    """
-    rows = np.arange(len(images)) if rows is None else np.asarray(rows)
-    labels = np.asarray(labels, np.int64)
-    if len(rows) == 0 or len(images) != len(labels):
-        raise ValueError(
-            f"{label}: {len(rows)} pictures chosen of {len(images)}, {len(labels)} labels"
-        )
-    if steps < 1 or batch_size < 2:
-        raise ValueError(f"{label}: steps={steps} must be ≥ 1 and batch_size={batch_size} ≥ 2")
-    if not 0 <= warmup < 1 or not 0 <= label_smoothing < 1:
-        raise ValueError(
-            f"{label}: warmup={warmup} and label_smoothing={label_smoothing} must lie in [0, 1)"
-        )
-
-    # Lightning takes seconds to import, and most commands never train
-    import lightning as L
-
-    from classifiers.module import Batches, Progress, RecogniserTraining
-
-    batches = Batches(
-        # torch asks for write access (arrays from Arrow and pandas lack it); copies only then
-        torch.from_numpy(np.require(images, requirements="W")),
-        torch.from_numpy(np.require(labels, requirements="W")),
-        rows,
-        steps=steps,
-        batch_size=batch_size,
-        balanced=balanced,
-        mirror=mirror,
-        seed=seed,
-    )
-    # initial weights and dropout draw from torch's global generator: seed it, then put it back
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())), quiet_lightning():
-        torch.manual_seed(seed)
-        recogniser = network(classes).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        module = RecogniserTraining(
-            recogniser,
-            steps=steps,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            label_smoothing=label_smoothing,
-            warmup=warmup,
-        )
-        trainer = L.Trainer(
-            accelerator=accelerator,
-            devices=1,
-            precision=precision,  # type: ignore[arg-type]
-            max_epochs=1,
-            callbacks=[Progress(label, steps, batch_size)],
-            barebones=True,
-        )
-        trainer.fit(module, batches)
-    recogniser = module.recogniser.cpu().eval()
-    if not all(bool(weight.isfinite().all()) for weight in recogniser.parameters()):
-        raise ValueError(
-            f"{label}: the weights are no longer finite after {steps} steps; lower "
-            f"learning_rate={learning_rate} or raise warmup={warmup}"
-        )
-    return recogniser
 
 
 def train_gate(
@@ -152,9 +27,10 @@ def train_gate(
     *,
     emotions: Sequence[str],
     network: Network,
+    training: Training,
     folds: int,
     seed: int,
-    **training: Unpack[Training],
+    accelerator: str = "auto",
 ) -> dict[str, Any]:
     """Train the classifier that gates synthetic faces, and say how good it is on new people.
 
@@ -171,9 +47,10 @@ def train_gate(
             that network's probabilities, not calibrated.
         emotions: The outputs, in order.
         network: Builds the network for a number of classes.
+        training: How each is trained.
         folds: How many networks; 1 trains one on everything, without out-of-fold figures.
         seed: Seed of the folds; network i is fitted with seed + i.
-        **training: Settings of `fit`.
+        accelerator: Lightning's: ``auto``, ``cpu``, ``gpu``, …
 
     Returns:
         ``train_rows``, ``seconds``, and with folds ≥ 2 ``out_of_fold``: accuracy and recall of
@@ -183,9 +60,15 @@ def train_gate(
         predictor brings probabilities to what they are worth.
 
     Raises:
-        ValueError: If a synthetic face or a descendant of one would be trained on, or an emotion
-            has no picture in some fold.
+        ValueError: If a synthetic face or a descendant of one would be trained on, an emotion has
+            no picture in some fold, or the training is none of a gate.
     """
+    if training.target != "emotion" or training.ten_crop:
+        raise ValueError(
+            f"a gate names the emotion of whole pictures; its training has target="
+            f"{training.target} and ten_crop={training.ten_crop}: set classifier.training.target="
+            "emotion and classifier.training.ten_crop=null"
+        )
     data = Corpus(corpus)
     keep = trainable(data.facts, ["real", "geometric"]) & data.facts["emotion"].isin(emotions)
     keep = keep.to_numpy(bool)
@@ -198,10 +81,11 @@ def train_gate(
     for number, rows in enumerate(training_rows):
         _require_all(labels[rows], emotions, f"{corpus}, fold {number} of {folds}")
     images = data.images(keep)
+    people = _people(facts).tolist()
     logger.info(
         "gate: %d pictures of %d people, %d emotions, %d networks",
         len(facts),
-        _people(facts).nunique(),
+        len(set(people)),
         len(emotions),
         folds,
     )
@@ -215,15 +99,17 @@ def train_gate(
             labels,
             classes=len(emotions),
             network=network,
+            training=training,
             seed=seed + number,
             rows=rows,
+            subjects=people,
             label=f"gate {number + 1} of {folds}",
-            **training,
+            accelerator=accelerator,
         )
-        networks.append(fitted)
+        networks.append(fitted.recogniser)
         unseen = np.setdiff1d(np.flatnonzero(real), rows)
         if len(unseen):
-            judged = probabilities_of(fitted, images[unseen], device=training["accelerator"])
+            judged = probabilities_of(fitted.recogniser, images[unseen], device=accelerator)
             unseen_rows.append(unseen)
             probabilities.append(judged)
             hits = int((judged.argmax(1) == labels[unseen]).sum())
@@ -237,8 +123,8 @@ def train_gate(
         result["out_of_fold"] = _figures(labels[rows], judged.argmax(1), emotions)
         table = facts.iloc[rows][["id", "subject", "emotion"]].reset_index(drop=True)
         fold_of = np.repeat(np.arange(folds), [len(group) for group in unseen_rows])
-        people = _people(facts).iloc[rows].tolist()
-        calibration = calibrate(judged, labels[rows], fold_of, people, seed=seed)
+        judged_people = [people[row] for row in rows]
+        calibration = calibrate(judged, labels[rows], fold_of, judged_people, seed=seed)
         logger.info(
             "gate: temperature %.2f, calibration error %.3f before and %.3f after",
             calibration["temperature"],

@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 _RECORDED = ("affectory", "torch", "torchvision", "lightning", "timm", "datasets", "numpy")
 _RECORDED += ("opencv-python", "pillow", "clean-fid")
@@ -87,13 +87,26 @@ def building(target: Path, *, resume: bool = False) -> Iterator[Path]:
 
 
 @contextmanager
-def locked(target: Path) -> Iterator[None]:
-    """Hold the right to build `target`: a second process waits here until the first is done."""
+def locked(target: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold the right to build `target`: a second process waits here until the first is done.
+
+    Args:
+        target: The final folder.
+        wait: False to go on at once without the right, where another process holds it.
+
+    Yields:
+        Whether the right is ours.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     lock = target.with_name(f".{target.name}.lock")
     # the file stays: if it were deleted, one process could hold the old and another the new one
-    with FileLock(lock):
-        yield
+    try:
+        held = FileLock(lock).acquire(timeout=-1 if wait else 0)
+    except Timeout:
+        yield False
+        return
+    with held:
+        yield True
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

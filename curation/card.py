@@ -28,7 +28,13 @@ KINDS = {
     "gan": "synthetic",
     "imported": "imported",
 }
-MEASURES = {"frechet": "Fréchet distance", "kernel": "kernel distance"}
+MEASURES = {
+    "frechet": "Fréchet distance",
+    "frechet_infinity": "Fréchet distance, extrapolated to infinitely many",
+    "kernel": "kernel distance",
+    "vendi": "Vendi score",
+    "classifier_score": "classifier score",
+}
 COLUMNS = {
     "id": "hash of the pixels",
     "image": "the picture, PNG, RGB",
@@ -399,6 +405,7 @@ def _fidelity(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
             {
                 **{key: line.get(key) for key in ("extractor", "hash", "resizer", "k", "seed")},
                 "missing": line.get("missing"),
+                "classifier": line.get("classifier"),
                 "figures": [
                     [
                         MEASURES.get(name, name),

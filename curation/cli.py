@@ -19,15 +19,18 @@ TOOLS = {
     "inspect": "curation.inspection.command",
     "review": "curation.review.command",
     "curves": "classifiers.curves",
+    "explain": "classifiers.explain.command",
     "forget": "curation.forget",
     "prefetch": "curation.prefetch",
-    "doctor": "curation.doctor",
+    "doctor": "curation.doctor.command",
     "import_stylegan": "gan.import_stylegan",
     "rebuild": "curation.rebuild",
     "push": "curation.push",
     "redraw": "gan.redraw",
     "walk": "gan.walk",
     "project": "gan.project",
+    "export": "curation.export",
+    "watch": "classifiers.watch",
 }
 
 USAGE = """\
@@ -42,6 +45,7 @@ usage: affectory <stage> [key=value ...] [-m]
   affectory inspect <corpus>                 a page to look at a corpus
   affectory review <corpus>                  a page to keep and reject its faces by hand
   affectory curves <GAN folder> ...          a page that shows how GANs trained, or train
+  affectory explain <recogniser> <corpus>    a page that shows what a recogniser judges by
   affectory forget subject=<name>            what a person's pictures went into; retires it
   affectory prefetch                         which model files are there; fetches those named
   affectory doctor kdef=<folder> ...         what is there, what is missing and how to get it
@@ -51,6 +55,8 @@ usage: affectory <stage> [key=value ...] [-m]
   affectory redraw <row id> --in <folder>    a published face drawn again and compared
   affectory walk <gan> --out walk.mp4        a film of faces that change into each other
   affectory project <gan> <picture> --out d  how near a generator comes to a face
+  affectory export <recogniser or GAN>       ONNX files that run anywhere, compared with PyTorch
+  affectory watch <exported> <camera or film>   faces and their emotions, as they move
 
 experiments: {experiments}
 """

@@ -62,12 +62,15 @@ def lower_limit(honest: np.ndarray, share: float, *, least: int = 0) -> float:
 
     The r-th smallest of n: a further value falls below it with probability r / (n + 1), the
     argument of conformal prediction (Vovk et al. 2005); between quantiles of n it would be more.
+    Distances to the nearest stranger come in twos, since the two who are closest share theirs:
+    there it is r / (n + 1) for an even r and (r + 1) / (n + 1) for an odd one.
 
     Args:
         honest: Values of real faces, (n,).
         share: In [0, 1].
         least: Smallest r. With 0, values too few for the share give no limit (−∞); with 1 they
-            give the smallest of them, which a share of 1 / (n + 1) falls below.
+            give the smallest of them, which a share of 1 / (n + 1) falls below, of distances to
+            strangers 2 / (n + 1).
 
     Raises:
         ValueError: If the share is outside [0, 1] or there is no value.
@@ -90,12 +93,13 @@ def describe(images: np.ndarray) -> np.ndarray:
     half a cell, 1.9 px), mean removed, unit length.
 
     Args:
-        images: (N, 3, H, W) uint8 RGB.
+        images: (N, 3, H, W) uint8 RGB, or (N, 1, H, W) uint8 grey.
 
     Returns:
         (N, 256) float32.
     """
-    _require_faces(images)
+    if images.ndim != 4 or images.shape[1] != 1 or images.dtype != np.uint8:
+        _require_faces(images)
     batches = [_cells(images[start : start + 256], [0]) for start in range(0, len(images), 256)]
     return np.concatenate([np.empty((0, 1, _CELLS**2), np.float32), *batches])[:, 0]
 
@@ -332,9 +336,12 @@ def _require_faces(images: np.ndarray) -> None:
 
 
 def _grey(images: np.ndarray) -> np.ndarray:
-    """Return (N, 3, H, W) uint8 RGB as (N, 64, 64) float32 grey, ITU-R BT.601 weights."""
-    weights = np.array([0.299, 0.587, 0.114], np.float32)
-    grey = np.einsum("nchw,c->nhw", images, weights)
+    """Return RGB or grey, (N, 3 or 1, H, W) uint8, as (N, 64, 64) float32 grey (ITU-R BT.601)."""
+    if images.shape[1] == 1:
+        grey = images[:, 0].astype(np.float32)
+    else:
+        weights = np.array([0.299, 0.587, 0.114], np.float32)
+        grey = np.einsum("nchw,c->nhw", images, weights)
     if grey.shape[1:] == (_SIDE, _SIDE):
         return grey
     method = cv2.INTER_AREA if max(grey.shape[1:]) > _SIDE else cv2.INTER_CUBIC

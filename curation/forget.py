@@ -7,6 +7,7 @@ import re
 import shlex
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -40,6 +41,8 @@ class Findings:
         unchecked: Folders of which that could not be found out.
         passed: Folders that read a corpus with the person, and used other rows of it.
         pages: Inspection pages of touched corpora.
+        features: Cached features of sets of pictures with some of theirs or drawn from them, or
+            with some of which nobody can tell whose they are.
         unfinished: Folders that a killed run left; nobody knows what they hold.
         clean: How many finished folders have nothing to do with them.
     """
@@ -49,6 +52,7 @@ class Findings:
     unchecked: list[Trace]
     passed: list[Trace]
     pages: list[Path]
+    features: list[Path]
     unfinished: list[Path]
     clean: int
 
@@ -81,7 +85,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--retire",
         action="store_true",
-        help=f"move every touched folder whole into <experiment>/{RETIRED}/",
+        help=f"move every touched folder whole into <experiment>/{RETIRED}/ and delete cached "
+        "features",
     )
     given = parser.parse_args(arguments)
     try:
@@ -94,7 +99,7 @@ def main(arguments: Sequence[str]) -> int:
             _say("Nothing was changed; --retire puts the touched folders away.")
             return 0
         for each in findings:
-            if each.touched or each.pages:
+            if each.touched or each.pages or each.features:
                 away = retire(each, subjects)
                 _say(f"{each.root}: moved to {away}. Delete that folder to be rid of it for good.")
                 if each.passed:
@@ -128,6 +133,8 @@ def find(roots: Sequence[Path], subjects: Sequence[str]) -> list[Findings]:
             artifacts += find_artifacts(place)[0]
     _require_known(subjects, subjects_of(artifacts), roots)
     traces = trace(artifacts, subjects)
+    theirs = {name for each in traces for name in each.ids}
+    known = {name for each in artifacts for _, rows in each.tables for name in rows["id"]}
     findings = []
     for root, (_, unfinished) in scanned.items():
         own = [each for each in traces if each.artifact.root == root]
@@ -142,6 +149,7 @@ def find(roots: Sequence[Path], subjects: Sequence[str]) -> list[Findings]:
                 unchecked=unchecked,
                 passed=passed,
                 pages=list(_pages(root, [each.artifact for each in touched])),
+                features=list(_features(root, known - theirs)),
                 unfinished=unfinished,
                 clean=len(rest) - len(passed),
             )
@@ -153,8 +161,9 @@ def retire(findings: Findings, subjects: Sequence[str], *, stamp: str | None = N
     """Move all that was touched into ``<experiment>/retired/<time>``, and note it.
 
     Each folder is renamed whole, those that depend on others first: if this is interrupted, what
-    is left can still be traced, and a second call puts it away. Plain links to it are removed.
-    ``forgotten.json`` lists what was moved, and why.
+    is left can still be traced, and a second call puts it away. Plain links to it are removed, and
+    so are cached features, which can be computed again. ``forgotten.json`` lists what was moved or
+    removed, and why.
 
     Args:
         findings: Of one experiment.
@@ -179,6 +188,7 @@ def retire(findings: Findings, subjects: Sequence[str], *, stamp: str | None = N
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", moment),
         "retired": [],
         "links_removed": [],
+        "features_removed": [],
         "could_not_be_checked": {
             each.artifact.place: each.unchecked for each in findings.unchecked
         },
@@ -188,6 +198,10 @@ def retire(findings: Findings, subjects: Sequence[str], *, stamp: str | None = N
     for link in _links(root, gone):
         link.unlink()
         note["links_removed"].append(link.relative_to(root).as_posix())
+    # before the rows that tell whose they are
+    for path in findings.features:
+        path.unlink(missing_ok=True)
+        note["features_removed"].append(path.relative_to(root).as_posix())
     for page in findings.pages:
         _move(page, away / page.relative_to(root))
         note["retired"].append({"place": page.relative_to(root).as_posix(), "what": "page"})
@@ -282,6 +296,16 @@ def _pages(root: Path, touched: Sequence[Artifact]) -> Iterator[Path]:
             yield page
 
 
+def _features(root: Path, others: set[str]) -> Iterator[Path]:
+    """Yield the cached features of sets that are not of these other pictures alone."""
+    from curation.features import cached_files, cached_ids  # loads torch: not before it is needed
+
+    for path in cached_files(root):
+        ids = cached_ids(path)
+        if ids is None or not ids <= others:
+            yield path
+
+
 def _lines(findings: Findings, subjects: Sequence[str]) -> Iterator[str]:
     count = len(findings.touched)
     total = count + len(findings.passed) + findings.clean
@@ -294,6 +318,12 @@ def _lines(findings: Findings, subjects: Sequence[str]) -> Iterator[str]:
     for page in findings.pages:
         yield f"  {page.relative_to(findings.root).as_posix()}"
         yield "    shows pictures of a touched corpus"
+    if findings.features:
+        folders = Counter(path.parent for path in findings.features)
+        for folder, count in folders.items():
+            yield f"  {folder.relative_to(findings.root).as_posix()}"
+            sets = "1 set" if count == 1 else f"{count} sets"
+            yield f"    features of {sets} of pictures, theirs or of unknown people among them"
     if findings.passed:
         yield "  not touched, though they read a corpus with them: other rows were used"
         for each in findings.passed:

@@ -90,7 +90,7 @@ def check_labels(
         raise ValueError(
             f"{len(suspects)} of {len(judged)} labels are doubtful, by a classifier that reads "
             f"{(judged['suggested'] == judged['emotion']).mean():.0%} of the faces as named; no "
-            f"more than {most:.0%} may be held back. Train it longer (classifier.training.steps), "
+            f"more than {most:.0%} may be held back. Train it longer (classifier.training.phases), "
             "look at the suspects first (affectory check_labels), or raise "
             "stages.check_labels.call.most"
         )

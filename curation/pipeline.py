@@ -5,19 +5,21 @@ A stage is a node of the configuration (``conf/stage/<name>.yaml``):
 - ``call``: the function and its settings, what decides the result besides its inputs;
 - ``reads``: argument → the stage whose result it takes (or a path, or null);
 - ``runtime``: arguments that change only how fast the result comes;
-- ``each``: over which variables (``fold``, ``emotion``) the stage is repeated;
+- ``each``: over which variables (`VARIABLES`) the stage is repeated;
 - ``folder``, ``record``: where the result goes, and the name of the file that says what made it;
+- ``jobs``: how many of its tasks run at a time (1), and ``cost``: which of them come first;
+- ``mixes_contracts``: whether its inputs may be of faces that were cut in several ways;
 - ``resumes``: whether the function goes on from a folder that a killed run left behind;
 - ``version``: raised when the code changes what the same settings give.
 
-A stage that lacks a variable of the stage it reads gets all results: a dict by emotion, a list
-by fold.
+A stage that lacks a variable of the stage it reads gets all results: a list by fold, a dict by
+any other.
 """
 
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -41,10 +43,24 @@ from curation.artifact import (
 from curation.contract import contract_id, describe_difference
 from curation.leakage import refuse_leaks
 from curation.lineage import read_record
+from curation.schedule import run_tasks
 
 log = logging.getLogger(__name__)
 
-VARIABLES = ("fold", "emotion")
+# variable → the values that a configuration gives it, the outermost first
+VARIABLES: dict[str, Callable[[DictConfig], Iterable[Any]]] = {
+    "fold": lambda cfg: range(cfg.folds),
+    "emotion": lambda cfg: cfg.emotions,
+    "split": lambda cfg: [name for name, node in cfg.protocol.splits.items() if node],
+    "part": lambda cfg: range(cfg.protocol.parts),
+    "trial": lambda cfg: cfg.protocol.seeds,
+    "backbone": lambda cfg: cfg.backbones or [_name_of(cfg.classifier.network)],
+    "arm": lambda cfg: cfg.protocol.arms,
+}
+
+
+def _name_of(network: DictConfig) -> str:
+    return network.get("name") or network._target_.rsplit(".", 1)[-1]
 
 
 class MissingStageError(Exception):
@@ -64,11 +80,10 @@ class Task:
         """The whole configuration."""
         return self.plan.cfg
 
-    @cached_property
+    @property
     def node(self) -> DictConfig:
-        """The stage's configuration with the task's variables filled in."""
-        filled = OmegaConf.merge(self.cfg, dict(self.variables))
-        return filled.stages[self.stage]
+        """The stage's configuration with the task's variables filled in, until the next one's."""
+        return self.plan.filled(dict(self.variables)).stages[self.stage]
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -81,7 +96,7 @@ class Task:
     def inputs(self) -> dict[str, Any]:
         """Argument → task, path, None, or a list or dict of tasks."""
         found: dict[str, Any] = {}
-        for argument, source in self.node.reads.items():
+        for argument, source in list(self.node.reads.items()):
             if source is None:
                 found[str(argument)] = None
             elif source in self.cfg.stages:
@@ -138,18 +153,34 @@ class Task:
     @property
     def label(self) -> str:
         """The task in words, for the log."""
-        many = {"fold": int(self.cfg.folds) > 1, "emotion": True}
-        words = [f"{name} {value}" for name, value in self.variables if many[name]]
+        words = [
+            f"{name} {value}"
+            for name, value in self.variables
+            if name == "emotion" or len(self.plan.choices(name)) > 1
+        ]
         return " ".join([self.stage, *words])
 
-    def run(self) -> None:
-        """Make the result, unless it is there."""
+    @property
+    def cost(self) -> float:
+        """What it costs beside other tasks of its stage; 0 where the configuration says nothing."""
+        return float(self.node.get("cost") or 0)
+
+    def run(self, *, wait: bool = True) -> bool:
+        """Make the result, unless it is there.
+
+        Args:
+            wait: Wait for another process that is making it; else leave it to that one.
+
+        Returns:
+            Whether the result is there.
+        """
         if self.done:
             log.info("%s: already done (%s)", self.label, self.folder)
-            return
-        with locked(self.folder):
-            if not self.done:
+            return True
+        with locked(self.folder, wait=wait) as ours:
+            if ours and not self.done:
                 self._make()
+        return self.done
 
     def _make(self) -> None:
         log.info("%s: starts", self.label)
@@ -187,6 +218,8 @@ class Task:
         Raises:
             ValueError: If two inputs come from faces that were cut differently.
         """
+        if self.node.get("mixes_contracts"):
+            return None
         known: tuple[Path, dict[str, Any]] | None = None
         for folder in _leaves(list(sources.values())):
             record = read_record(folder)
@@ -210,7 +243,19 @@ class Plan:
 
     def __init__(self, cfg: DictConfig) -> None:
         self.cfg = cfg
+        self._filled = cfg.copy()
         self._known: dict[tuple[Any, ...], Task] = {}
+        self._values: dict[str, list[Any]] = {}
+
+    def filled(self, variables: Mapping[str, Any]) -> DictConfig:
+        """The configuration with values for some variables; one, changed with every call.
+
+        A copy for each of a hundred tasks would take longer than many of them.
+        """
+        for name in VARIABLES:
+            if name in self.cfg:
+                self._filled[name] = variables.get(name, self.cfg[name])
+        return self._filled
 
     def task(self, stage: str, variables: Mapping[str, Any]) -> Task:
         """The task of a stage for the values of its variables."""
@@ -221,7 +266,7 @@ class Plan:
         """A stage's tasks: one for each value of its variables that the configuration asks for.
 
         Raises:
-            ValueError: If the configuration names an unknown stage, emotion or fold.
+            ValueError: If the configuration names an unknown stage, or value of a variable.
         """
         if stage not in self.cfg.stages:
             known = ", ".join(self.cfg.stages)
@@ -238,7 +283,7 @@ class Plan:
             if name not in given:
                 found = {
                     value: self.gather(stage, {**given, name: value})
-                    for value in self._choices(name)
+                    for value in self.choices(name)
                 }
                 return list(found.values()) if name == "fold" else found
         return self.task(stage, given)
@@ -246,11 +291,14 @@ class Plan:
     def _variables(self, stage: str) -> list[str]:
         return [name for name in VARIABLES if name in self.cfg.stages[stage].each]
 
-    def _choices(self, name: str) -> list[Any]:
-        return list(range(self.cfg.folds)) if name == "fold" else list(self.cfg.emotions)
+    def choices(self, name: str) -> list[Any]:
+        """The values that the configuration gives a variable."""
+        if name not in self._values:
+            self._values[name] = list(VARIABLES[name](self.cfg))
+        return self._values[name]
 
     def _asked(self, name: str) -> list[Any]:
-        choices = self._choices(name)
+        choices = self.choices(name)
         if self.cfg[name] == "all":
             return choices
         if self.cfg[name] not in choices:
@@ -266,19 +314,20 @@ def run(cfg: DictConfig) -> list[Task]:
         The tasks, all of them done.
     """
     plan = Plan(cfg)
-    finished = []
-    for name in in_order(cfg) if cfg.command == "run" else [cfg.command]:
-        for task in plan.wanted(name):
-            task.run()
-            finished.append(task)
+    finished: list[Task] = []
+    for name in in_order(cfg, plan) if cfg.command == "run" else [cfg.command]:
+        tasks = plan.wanted(name)
+        run_tasks(tasks, cfg.stages[name].get("jobs", 1))
+        finished += tasks
     return finished
 
 
-def in_order(cfg: DictConfig) -> list[str]:
+def in_order(cfg: DictConfig, plan: Plan | None = None) -> list[str]:
     """Return the stages of ``cfg.run``, each after the stages that it reads, named there or not.
 
     So a stage that is put between two others need not be known to every experiment's list.
     """
+    plan = plan or Plan(cfg)
     order: list[str] = []
     asked: set[str] = set()
 
@@ -286,7 +335,9 @@ def in_order(cfg: DictConfig) -> list[str]:
         if stage in asked:
             return
         asked.add(stage)
-        for source in cfg.stages[stage].reads.values() if stage in cfg.stages else ():
+        # which stage is read may hang on the variables
+        tasks = plan.wanted(stage) if stage in cfg.stages else []
+        for source in dict.fromkeys(name for task in tasks for name in task.node.reads.values()):
             if source in cfg.stages:
                 add(source)
         order.append(stage)

@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from curation import hub
 from curation.artifact import file_hash
 from curation.weights import KNOWN, Weights, cache_folder, cached, fetch
 
@@ -17,11 +18,12 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         0; 1 if a file could not be fetched.
     """
-    names = sorted({weights.name for weights in KNOWN})
+    names = sorted({weights.name for weights in KNOWN} | set(hub.BACKBONES))
     parser = argparse.ArgumentParser(
         prog="affectory prefetch",
         description="Fetch model files into the cache, once. Without a name: list what is there "
-        "and what is missing. AFFECTORY_CACHE names another folder than the default.",
+        "and what is missing. AFFECTORY_CACHE names another folder than the default; weights of "
+        "classifiers lie where HF_HOME and TORCH_HOME say.",
     )
     parser.add_argument("name", nargs="*", help=f"what to fetch: {', '.join(names)}")
     wanted = parser.parse_args(list(arguments)).name
@@ -33,6 +35,9 @@ def main(arguments: Sequence[str]) -> int:
         for weights in KNOWN:
             if weights.name in wanted:
                 print(f"{weights.name}: {fetch(weights)}")  # noqa: T201
+        for name, model in hub.BACKBONES.items():
+            if name in wanted:
+                print(f"{name}: {hub.fetch(model)}")  # noqa: T201
     except (OSError, ValueError) as error:
         print(f"affectory prefetch: {error}", file=sys.stderr)  # noqa: T201
         return 1
@@ -49,6 +54,13 @@ def _list() -> None:
             f"  SHA-256 {weights.sha256}\n"
             f"  {weights.url}"
         )
+
+    print("\nImageNet weights for classifiers, in the caches of the hub and of torch")  # noqa: T201
+    for name, model in hub.BACKBONES.items():
+        path = hub.find(model)
+        state = f"there: {path}" if path else f"missing: affectory prefetch {name}"
+        licence = hub.settings(model).get("license") or "no licence stated"
+        print(f"\n{name}: {state}\n  {licence}, {hub.address(model)}")  # noqa: T201
 
 
 def _state(weights: Weights) -> str:

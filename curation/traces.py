@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import ClassLabel, Features
 
+from curation.corpus import ORIGINS
 from curation.lineage import Record, read_record
 from curation.recipes import Part, Recipe, trainable
 
@@ -27,6 +28,12 @@ TRAINED = "trained"
 MEASURED = "measured"
 RETIRED = "retired"
 _COLUMNS = ("id", "subject", "parent", "generator", "split", "origin", "emotion", "keep")
+_EARLIER = {  # what the recipes were when a benchmark's record had their names alone
+    "original": ("real",),
+    "geometric": ("real", "geometric"),
+    "gan": ("real", "geometric", "gan"),
+    "synthetic": ("gan",),
+}
 _ORIGINS = {"real": "real", "geometric": "geometric copies", "gan": "generated"}
 
 Masks = Mapping[tuple[str, str], pd.Series]  # (how, in words) → rows
@@ -118,12 +125,14 @@ class Trace:
         touches: How it has to do with the person; none if it has not.
         unchecked: Why that could not be found out, or not altogether.
         passed: Inputs that hold the person, of which it used other rows.
+        ids: Of the pictures in it that are theirs, or were drawn from them.
     """
 
     artifact: Artifact
     touches: list[Touch] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
     passed: list[str] = field(default_factory=list)
+    ids: set[str] = field(default_factory=set)
 
     @property
     def holds_or_learned(self) -> bool:
@@ -213,6 +222,7 @@ class _Search:
             mask = self._theirs(rows, found)
             if not mask.any():
                 continue
+            found.ids |= set(rows.loc[mask, "id"].dropna())
             inside = "" if name == "." else f" in {name}"
             if rows.attrs["pictures"]:
                 words = f"holds {_many(int(mask.sum()), 'picture')}{inside}: {_broken(rows[mask])}"
@@ -327,13 +337,36 @@ def _score(rows: pd.DataFrame, config: Mapping[str, Any]) -> Masks:
 
 def _benchmark(rows: pd.DataFrame, config: Mapping[str, Any]) -> Masks:
     found: dict[tuple[str, str], pd.Series] = {}
-    for arm, node in config["arms"].items():
-        recipe = _recipe(node)
+    for arm, recipe in _arms(config["arms"]).items():
         # which of them a part of them is depends on the other corpus, too
         verb = f"has cells of arm {arm} trained on{'' if recipe.whole else ' some of'}"
         found[TRAINED, verb] = pd.Series(recipe.candidates(rows, config["emotions"]), rows.index)
     tested = (rows["split"] == "test") & (rows["origin"] == "real") & _of_emotions(rows, config)
     return {**found, (MEASURED, "has all cells tested on"): tested}
+
+
+def _cell(rows: pd.DataFrame, config: Mapping[str, Any]) -> Masks:
+    recipe = _recipe(config["recipe"])
+    own = str(config["splitter"].get("_target_", "")).endswith(".External")
+    # another split deals out training and test people alike
+    dealt = rows if own else rows.assign(split="train")
+    # which of them a part of them is depends on the split, and on the other corpus
+    verb = f"was trained{'' if own and recipe.whole else ' or tested'} on"
+    trained = pd.Series(recipe.candidates(dealt, config["emotions"]), rows.index)
+    tested = (rows["split"] == "test") & (rows["origin"] == "real") & _of_emotions(rows, config)
+    return {(TRAINED, verb): trained, (MEASURED, "was tested on"): tested}
+
+
+def _arms(recorded: Mapping[str, Mapping[str, Any]] | Sequence[str]) -> dict[str, Recipe]:
+    """Return the recipes of a benchmark's arms; records of version 1 have names alone."""
+    if isinstance(recorded, Mapping):
+        return {arm: _recipe(node) for arm, node in recorded.items()}
+    # of a name that nobody knows any more, it may be some of everything
+    some = {origin: Part(ratio=1.0, gate="none") for origin in ORIGINS}
+    return {
+        arm: Recipe({origin: Part() for origin in _EARLIER[arm]} if arm in _EARLIER else some)
+        for arm in recorded
+    }
 
 
 def _recipe(node: Mapping[str, Any]) -> Recipe:
@@ -369,7 +402,13 @@ _USES: dict[str, dict[str, _Use]] = {
     },
     "curation.gates.select": {"scored": _Use(MEASURED, "has the scores of", None)},
     "curation.publish.publish": {},
+    "classifiers.cells.train_cell": {
+        "corpus": _Use(TRAINED, "was trained on", _cell),
+        "synthetic": _Use(TRAINED, "was trained on", _cell),
+    },
+    # a benchmark of before there were cells trained them itself
     "classifiers.protocols.benchmark": {
+        "cells": _Use(MEASURED, "has the predictions of", None),
         "corpus": _Use(TRAINED, "was trained on", _benchmark),
         "synthetic": _Use(TRAINED, "was trained on", _benchmark),
     },

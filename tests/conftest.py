@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from classifiers.summary import results, summarise
+from classifiers.summary import results_of, summarise
 from curation.artifact import write_json
 
 SEVEN = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
@@ -109,7 +109,9 @@ class MadeUpBenchmark:
             table, self.references, emotions=self.emotions, cells=facts, leaky=leaky, resamples=200
         )
         table.to_parquet(folder / "predictions.parquet", index=False)
-        results(table, facts, emotions=self.emotions).to_parquet(folder / "results.parquet")
+        table = table.merge(facts[[*_CELL, "cell"]].astype({"fold": "Int64"}), on=_CELL)
+        known = {fact["cell"]: fact for fact in facts.to_dict("records")}
+        results_of(table, known, self.emotions).to_parquet(folder / "results.parquet")
         write_json(folder / "summary.json", summary)
         return folder
 
@@ -130,7 +132,7 @@ class MadeUpBenchmark:
                     "parameters": sizes[cell["backbone"]],
                     "trained_parameters": sizes[cell["backbone"]] // 2,
                     "seconds": trained * sizes[cell["backbone"]] / 1e8 + cell["seed"],
-                    "prefix_cached": cell["seed"] != 0,
+                    "prefix": [{"cached": cell["seed"] != 0}],
                     "shared_subjects": int(0.9 * len(part)) if leaky else 0,
                     "device": self.device,
                     "cell": "-".join(str(cell[name]) for name in _CELL[1:]),

@@ -1,34 +1,24 @@
 import json
-import logging
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-import timm
 import torch
-from safetensors.torch import save_file
 
 from classifiers.calibration import temper
-from classifiers.module import Batches, RecogniserTraining
-from classifiers.networks import Normalise, rebuild, small_cnn, timm_network
+from classifiers.networks import small_cnn
 from classifiers.predict import Predictor, probabilities_of, save_ensemble
-from classifiers.train import fit, train_gate
+from classifiers.train import train_gate
+from classifiers.training import Phase, Training
 from curation.corpus import Corpus, content_id, write_corpus
 
-TRAINING = {
-    "steps": 15,
-    "batch_size": 16,
-    "learning_rate": 0.01,
-    "weight_decay": 0.01,
-    "label_smoothing": 0.0,
-    "mirror": True,
-    "balanced": False,
-    "warmup": 0.1,
-    "precision": "32-true",
-    "accelerator": "cpu",
-}
+TRAINING = Training(
+    {"train": Phase(15, learning_rate=0.01, weight_decay=0.01, warmup=0.1)},
+    batch_size=16,
+    mirror=0.5,
+)
 NETWORK = partial(small_cnn, width=8, dropout=0.1)
 EMOTIONS = ("happy", "sad")
 
@@ -45,244 +35,6 @@ def faces(labels, seed=0):
 def bars(count, seed=0):
     labels = np.arange(count) % 2
     return faces(labels, seed), labels
-
-
-@pytest.fixture
-def batch():
-    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 3, 8, 8), np.uint8))
-
-
-def test_normalisations_equal_their_definitions(batch):
-    colour = batch.numpy().astype(np.float64)
-    bgr = colour[:, ::-1] - np.array([103.939, 116.779, 123.68]).reshape(1, 3, 1, 1)
-    np.testing.assert_allclose(Normalise("caffe", grey=False)(batch), bgr, atol=1e-4)
-    np.testing.assert_allclose(Normalise("unit", grey=False)(batch), colour / 255, atol=1e-6)
-    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-    expected = (colour / 255 - mean.reshape(1, 3, 1, 1)) / std.reshape(1, 3, 1, 1)
-    np.testing.assert_allclose(Normalise("imagenet", grey=False)(batch), expected, atol=1e-5)
-    done = Normalise("per_image", grey=False)(batch)
-    np.testing.assert_allclose(done.mean((1, 2, 3)), 0, atol=1e-5)
-    np.testing.assert_allclose(done.std((1, 2, 3), correction=0), 1, atol=1e-5)
-
-
-def test_per_image_forgets_brightness_and_contrast_but_not_the_picture(batch):
-    normalise = Normalise("per_image", grey=False)
-    dim = batch.float() * 0.4 + 31
-    torch.testing.assert_close(normalise(batch), normalise(dim), atol=1e-5, rtol=1e-5)
-    assert (normalise(batch) - normalise(batch.flip(-1))).abs().max() > 0.5
-    flat = torch.full((1, 3, 8, 8), 77, dtype=torch.uint8)
-    assert normalise(flat).abs().max() == 0
-
-
-def test_grey_is_luminance_and_makes_a_colour_picture_equal_its_grey_copy(batch):
-    one = Normalise("unit", grey=True, channels=1)(batch)
-    weights = np.array([0.299, 0.587, 0.114]).reshape(1, 3, 1, 1)
-    expected = (batch.numpy() * weights).sum(1, keepdims=True) / 255
-    np.testing.assert_allclose(one, expected, atol=1e-6)
-    three = Normalise("imagenet", grey=True)
-    assert three(batch).shape == (3, 3, 8, 8)
-    copy = (one * 255).expand(-1, 3, -1, -1)
-    torch.testing.assert_close(three(batch), three(copy), atol=1e-4, rtol=1e-4)
-
-
-def test_impossible_normalisations_are_refused(batch):
-    with pytest.raises(ValueError, match="'zscore' is unknown; it is one of per_image"):
-        Normalise("zscore", grey=False)
-    with pytest.raises(ValueError, match="'caffe' is one value a colour"):
-        Normalise("caffe", grey=True, channels=1)
-    with pytest.raises(ValueError, match=r"got \(3, 1, 8, 8\)"):
-        Normalise("unit", grey=True)(batch[:, :1])
-
-
-def test_small_cnn_has_the_stated_cost_and_takes_any_size():
-    network = small_cnn(7)
-    assert sum(weight.numel() for weight in network.parameters()) == 289_063
-    multiplies = []
-
-    def count(layer, _, output):
-        multiplies.append(output[0].numel() * layer.weight[0].numel())
-
-    for layer in network.modules():
-        if isinstance(layer, torch.nn.Conv2d):
-            layer.register_forward_hook(count)
-    network.eval()(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))
-    assert sum(multiplies) == pytest.approx(9.84e6, rel=0.005)
-    for size in (32, 48, 90):
-        assert network(torch.zeros(1, 3, size, size)).shape == (1, 7)
-        assert network.features(torch.zeros(1, 3, size, size)).shape == (1, 128)
-    assert small_cnn(7, normalise="caffe", grey=True).trunk[0].in_channels == 3
-
-
-def test_timm_networks_share_the_form_and_are_rebuilt_offline():
-    network = timm_network(3, name="mobilenetv3_small_050", dropout=0.2).eval()
-    pictures = torch.randint(0, 256, (2, 3, 40, 40), dtype=torch.uint8)
-    assert network(pictures).shape == (2, 3)
-    assert network.features(pictures).shape == (2, network.width)
-    assert network.name == "mobilenetv3_small_050"
-    again = rebuild(json.loads(json.dumps(network.recipe)), 3).eval()
-    again.load_state_dict(network.state_dict())
-    torch.testing.assert_close(again(pictures), network(pictures))
-
-
-def test_timm_vgg_is_the_convolutional_trunk_of_the_papers():
-    with torch.device("meta"):
-        network = timm_network(7, name="vgg16", normalise="caffe")
-    assert sum(weight.numel() for weight in network.trunk.parameters()) == 14_714_688
-    assert network.width == 512
-    assert network.features(torch.zeros(2, 3, 64, 64, device="meta")).shape == (2, 512)
-
-
-def test_timm_weights_come_from_a_local_file(tmp_path):
-    source = timm_network(3, name="mobilenetv3_small_050")
-    file = tmp_path / "weights.safetensors"
-    save_file(source.trunk.state_dict(), file)
-    loaded = timm_network(7, name="mobilenetv3_small_050", weights=file)
-    for key, weight in source.trunk.state_dict().items():
-        torch.testing.assert_close(loaded.trunk.state_dict()[key], weight)
-
-
-def test_timm_errors_name_the_file_and_the_way_out(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match=r"no network 'resnet81'; near it are .*resnet"):
-        timm_network(7, name="resnet81")
-    with pytest.raises(FileNotFoundError, match=r"nowhere.pth"):
-        timm_network(7, name="resnet18", weights=tmp_path / "nowhere.pth")
-    broken = tmp_path / "broken.safetensors"
-    save_file({"other": torch.zeros(1)}, broken)
-    with pytest.raises(RuntimeError, match=r"broken.safetensors does not hold weights of"):
-        timm_network(7, name="mobilenetv3_small_050", weights=broken)
-    state = timm_network(3, name="mobilenetv3_small_050").trunk.state_dict()
-    del state["blocks.1.0.conv_pw.weight"]
-    save_file(state, broken)
-    with pytest.raises(RuntimeError, match=r"1 of its layers .* first is blocks.1.0.conv_pw"):
-        timm_network(7, name="mobilenetv3_small_050", weights=broken)
-
-    create = timm.create_model
-
-    def offline(name, pretrained=False, **options):
-        if pretrained:
-            raise OSError("no route to host")
-        return create(name, **options)
-
-    monkeypatch.setattr("classifiers.networks.timm.create_model", offline)
-    with pytest.raises(RuntimeError, match=r"could not be fetched .*no route.*`weights`"):
-        timm_network(7, name="resnet18", pretrained=True)
-
-
-def batches(labels, rows, **changes):
-    images = torch.arange(len(labels), dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 2, 2)
-    settings = {"steps": 9, "batch_size": 8, "balanced": False, "mirror": False, "seed": 0}
-    return Batches(images, torch.from_numpy(labels), rows, **{**settings, **changes})
-
-
-def test_batches_pass_over_all_rows_before_any_returns():
-    rows = np.array([3, 5, 7, 11, 13, 17])
-    drawn = batches(np.arange(20) % 2, rows)
-    order = np.concatenate([drawn.rows_at(step) for step in range(9)])
-    for number in range(12):
-        assert sorted(order[6 * number : 6 * number + 6]) == list(rows)
-    assert list(order[:6]) != list(order[6:12])
-    # a step alone gives what it gives in the sequence
-    fresh = batches(np.arange(20) % 2, rows)
-    assert list(fresh.rows_at(7)) == list(order[56:64])
-    assert list(batches(np.arange(20) % 2, rows, seed=1).rows_at(0)) != list(order[:8])
-
-
-def test_batches_balance_the_classes_when_asked():
-    labels = np.array([0] * 190 + [2] * 10)
-    drawn = batches(labels, np.arange(200), balanced=True, steps=200)
-    share = np.mean([labels[drawn.rows_at(step)] == 2 for step in range(200)])
-    assert share == pytest.approx(0.5, abs=0.05)
-
-
-def test_mirroring_turns_about_half_and_leaves_the_source_alone():
-    images = torch.zeros(64, 3, 4, 4, dtype=torch.uint8)
-    images[..., 0] = 9
-    source = images.clone()
-    labels = torch.arange(64)
-    drawn = Batches(
-        images,
-        labels,
-        np.arange(64),
-        steps=4,
-        batch_size=64,
-        balanced=False,
-        mirror=True,
-        seed=0,
-    )
-    turned = torch.stack([(pictures[:, 0, 0, 3] == 9) for pictures, _ in drawn]).float().mean()
-    assert 0.4 < float(turned) < 0.6
-    assert torch.equal(images, source)
-
-
-def test_the_rate_rises_then_falls_to_zero():
-    module = RecogniserTraining(
-        small_cnn(2, width=8),
-        steps=100,
-        learning_rate=1.0,
-        weight_decay=0.1,
-        label_smoothing=0.0,
-        warmup=0.2,
-    )
-    rates = [module.rate_at(step) for step in range(101)]
-    assert int(np.argmax(rates)) == 20
-    assert rates[0] < 0.06
-    assert rates[20] == 1
-    assert rates[60] == pytest.approx(0.5)
-    assert rates[100] == pytest.approx(0)
-    groups = module.configure_optimizers()["optimizer"].param_groups
-    assert all(weight.ndim > 1 for weight in groups[0]["params"])
-    assert (groups[0]["weight_decay"], groups[1]["weight_decay"]) == (0.1, 0.0)
-
-
-def test_a_fit_learns_and_repeats_to_the_bit(capfd):
-    images, labels = bars(60)
-    torch.manual_seed(5)
-    expected = torch.rand(3)
-    torch.manual_seed(5)
-    first = fit(images, labels, classes=2, network=NETWORK, seed=3, **TRAINING)
-    # the caller's random state is not moved
-    assert torch.equal(torch.rand(3), expected)
-    second = fit(images, labels, classes=2, network=NETWORK, seed=3, **TRAINING)
-    for key, weight in first.state_dict().items():
-        assert torch.equal(weight, second.state_dict()[key]), key
-    other = fit(images, labels, classes=2, network=NETWORK, seed=4, **TRAINING)
-    assert not torch.equal(first.head.weight, other.head.weight)
-    test, truth = bars(40, seed=1)
-    assert (probabilities_of(first, test, device="cpu").argmax(1) == truth).mean() > 0.9
-    assert int(first.trunk[1].num_batches_tracked) == TRAINING["steps"]
-    assert not first.training
-    output = capfd.readouterr()
-    assert output.out + output.err == ""
-
-
-def test_a_fit_uses_the_chosen_rows_alone():
-    images, labels = bars(40)
-    rows = np.arange(20)
-    spoiled = images.copy()
-    spoiled[20:] = 255
-    first = fit(images, labels, classes=2, network=NETWORK, seed=0, rows=rows, **TRAINING)
-    second = fit(spoiled, labels, classes=2, network=NETWORK, seed=0, rows=rows, **TRAINING)
-    assert torch.equal(first.head.weight, second.head.weight)
-
-
-def test_a_fit_refuses_what_cannot_be_and_reports_divergence():
-    images, labels = bars(8)
-    for change, message in (
-        ({"batch_size": 1}, "batch_size=1"),
-        ({"warmup": 1.0}, "warmup=1.0"),
-        ({"rows": np.array([], int)}, "0 pictures chosen of 8"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            fit(images, labels, classes=2, network=NETWORK, seed=0, **{**TRAINING, **change})
-    with pytest.raises(ValueError, match="no longer finite after 15 steps; lower learning_rate"):
-        fit(
-            images,
-            labels,
-            classes=2,
-            network=NETWORK,
-            seed=0,
-            **{**TRAINING, "learning_rate": 1e30},
-        )
 
 
 def gate_rows():
@@ -317,7 +69,8 @@ def gate(tmp_path_factory):
         network=NETWORK,
         folds=3,
         seed=0,
-        **TRAINING,
+        training=TRAINING,
+        accelerator="cpu",
     )
     return root, facts
 
@@ -359,7 +112,7 @@ def test_no_person_and_no_copy_is_on_both_sides_of_a_fold(gate, tmp_path, monkey
 
     def spy(*args, **kwargs):
         seen.append(kwargs["rows"])
-        return real_fit(*args, **{**kwargs, "steps": 1})
+        return real_fit(*args, **{**kwargs, "training": Training({"train": Phase(1)})})
 
     monkeypatch.setattr(train, "fit", spy)
     train_gate(
@@ -369,7 +122,8 @@ def test_no_person_and_no_copy_is_on_both_sides_of_a_fold(gate, tmp_path, monkey
         network=NETWORK,
         folds=3,
         seed=0,
-        **TRAINING,
+        training=TRAINING,
+        accelerator="cpu",
     )
     held_out = [np.setdiff1d(np.arange(48), rows) for rows in seen]
     assert sorted(np.concatenate(held_out)) == list(range(48))
@@ -399,7 +153,10 @@ def test_the_predictor_gives_the_mean_of_its_members(gate):
     features = predictor.features(images)
     assert features.shape == (20, 32)
     first = predictor.networks[0]
-    logits = features @ first.head.weight.detach().numpy().T + first.head.bias.detach().numpy()
+    logits = (
+        features @ first.head.logits.weight.detach().numpy().T
+        + first.head.logits.bias.detach().numpy()
+    )
     np.testing.assert_array_equal(logits.argmax(1), members[0].argmax(1))
 
 
@@ -409,6 +166,14 @@ def test_the_predictor_refuses_other_sizes_and_types(gate):
         predictor.probabilities(np.zeros((2, 3, 64, 64), np.uint8))
     with pytest.raises(ValueError, match=r"uint8 RGB, got .* float32"):
         predictor.probabilities(np.zeros((2, 3, 32, 32), np.float32))
+
+
+def test_weights_under_other_names_are_refused_with_the_way_out(tmp_path):
+    network = NETWORK(2)
+    network.head = torch.nn.Linear(network.width, 2)  # type: ignore[assignment]
+    save_ensemble([network], tmp_path, emotions=EMOTIONS, size=(32, 32))
+    with pytest.raises(ValueError, match=r"fold-0.safetensors does not fit .*train_classifier aga"):
+        Predictor.load(tmp_path)
 
 
 def test_the_hash_follows_the_weights(tmp_path):
@@ -451,12 +216,13 @@ def _gate(tmp_path: Path, rows, **changes):
     for name in ("corpus", "gate"):
         (tmp_path / name).mkdir()
     write_corpus(rows, tmp_path / "corpus")
-    arguments = {"emotions": EMOTIONS, "network": NETWORK, "folds": 1, "seed": 0, **TRAINING}
+    arguments = {"emotions": EMOTIONS, "network": NETWORK, "folds": 1, "seed": 0}
+    arguments |= {"training": TRAINING, "accelerator": "cpu"}
     return train_gate(tmp_path / "corpus", tmp_path / "gate", **{**arguments, **changes})
 
 
 def test_one_fold_gives_one_network_and_no_figure(tmp_path):
-    facts = _gate(tmp_path, gate_rows(), steps=2)
+    facts = _gate(tmp_path, gate_rows(), training=Training({"train": Phase(2)}))
     assert facts["networks"] == 1
     assert "out_of_fold" not in facts
 
@@ -483,21 +249,16 @@ def test_the_gate_needs_every_emotion_in_every_fold(tmp_path):
         _gate(tmp_path, gate_rows(), emotions=("happy", "sad", "fear"))
 
 
-def test_progress_says_rate_and_time_left(caplog, monkeypatch):
-    from classifiers import module
-
-    images, labels = bars(16)
-    monkeypatch.setattr(module.Progress.__init__, "__defaults__", (0.0,))
-    with caplog.at_level(logging.INFO, "classifiers.module"):
-        fit(
-            images,
-            labels,
-            classes=2,
-            network=NETWORK,
-            seed=0,
-            label="gan, seed 2",
-            **{**TRAINING, "steps": 3},
-        )
-    assert caplog.messages[0].startswith("gan, seed 2: step 1 of 3, loss ")
-    assert caplog.messages[-1].endswith(" s left")
-    assert len(caplog.messages) == 2
+def test_the_gate_judges_whole_pictures_by_emotion(tmp_path):
+    phases = {"train": Phase(2)}
+    for training in (Training(phases, ten_crop=24), Training(phases, target="valence_arousal")):
+        with pytest.raises(ValueError, match=r"classifier\.training\.target=emotion"):
+            train_gate(
+                tmp_path,
+                tmp_path,
+                emotions=EMOTIONS,
+                network=NETWORK,
+                training=training,
+                folds=1,
+                seed=0,
+            )

@@ -7,6 +7,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from classifiers.training import Training
 from curation.pipeline import Plan, in_order
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -106,12 +107,13 @@ def test_every_stage_of_an_experiment_resolves_and_instantiates(experiment):
 
 @pytest.mark.parametrize(("group", "option"), GROUPS)
 def test_every_option_composes_and_names_what_exists(group, option):
-    # a group without a default is an addition
-    added = "" if group in composed() else "+"
-    cfg = composed(f"{added}{group}={option}")
+    # a group without a default is an addition; a training is a network's, whose layers it counts
+    added = "" if group in (*composed(), "training") else "+"
+    place = "classifier.training" if group == "training" else group
+    cfg = composed(f"{added}{group}{'@' + place if place != group else ''}={option}")
     for key in OmegaConf.missing_keys(cfg.get(group) or {}):
         OmegaConf.update(cfg, key, "x")
-    for node in targets(cfg.get(group)):
+    for node in targets(OmegaConf.select(cfg, place)):
         function = callable_of(node._target_)
         unknown = set(node) - {"_target_", "_partial_", "_convert_"} - accepted(function)
         assert not unknown, f"{group}={option} gives {node._target_} {unknown}"
@@ -183,3 +185,14 @@ def test_a_stage_that_is_added_runs_before_its_reader_and_others_stay_in_order()
         ("check_labels", "augment"),
     ):
         assert order.index(before) < order.index(after)
+
+
+@pytest.mark.parametrize("option", [option for group, option in GROUPS if group == "training"])
+def test_every_training_is_built_from_its_preset(option):
+    cfg = composed(f"training@classifier.training={option}", "classifier.tuned=5")
+    training = instantiate(cfg.stages.train_classifier.call, _partial_=True).keywords["training"]
+    assert isinstance(training, Training)
+    assert list(training.phases) == list(cfg.classifier.training.phases)
+    if option == "two_step":
+        assert [phase.trains for phase in training.phases.values()] == [0, 5]
+        assert [phase.steps(100) for phase in training.phases.values()] == [1000, 6500]

@@ -8,13 +8,18 @@ import tomllib
 from importlib import metadata
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from huggingface_hub import constants
 from PIL import Image
 
-from curation import doctor, weights
+from curation import weights
+from curation.artifact import folder_hash, write_json
 from curation.databases.ckplus import counts
-from curation.doctor import Fact
+from curation.doctor import command, devices, hubs, packages
+from curation.doctor import weights as model_files
+from curation.doctor.facts import Fact
 from curation.weights import Weights
 
 ROOT = Path(__file__).parents[1]
@@ -26,16 +31,18 @@ EMOTIONS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 def place(tmp_path, monkeypatch):
     """A cache and a working folder of the test's own, and no torch to wait for."""
     monkeypatch.setenv("AFFECTORY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(doctor, "devices", lambda: iter([Fact("torch", "there")]))
+    monkeypatch.setattr(command, "devices", lambda: iter([Fact("torch", "there")]))
     return tmp_path
 
 
 @pytest.fixture
 def answer(capsys):
     def ask(*arguments):
-        code = doctor.main(["--json", *arguments])
+        code = command.main(["--json", *arguments])
         told = json.loads(capsys.readouterr().out)
         assert code == (0 if told["ok"] else 1)
         return code, told
@@ -85,9 +92,9 @@ class Installed:
                 raise metadata.PackageNotFoundError(name)
             return versions[name]
 
-        monkeypatch.setattr(doctor.metadata, "metadata", lambda name: about)
-        monkeypatch.setattr(doctor.metadata, "requires", lambda name: list(requires))
-        monkeypatch.setattr(doctor.metadata, "version", version)
+        monkeypatch.setattr(packages.metadata, "metadata", lambda name: about)
+        monkeypatch.setattr(packages.metadata, "requires", lambda name: list(requires))
+        monkeypatch.setattr(packages.metadata, "version", version)
 
 
 def test_a_package_in_its_range_is_well_and_one_outside_or_absent_is_wrong(monkeypatch, answer):
@@ -117,7 +124,7 @@ def test_without_its_metadata_the_package_says_how_to_install_it(monkeypatch, an
     def nothing(name):
         raise metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(doctor.metadata, "metadata", nothing)
+    monkeypatch.setattr(packages.metadata, "metadata", nothing)
     code, told = answer()
     assert (code, told["wrong"]) == (1, ["affectory"])
     assert "pip install -e ." in told["sections"]["versions"][0]["way_out"]
@@ -152,7 +159,7 @@ def test_an_extra_is_there_only_when_all_of_it_is_and_is_never_wrong(monkeypatch
 
 def test_every_extra_of_the_project_says_what_it_is_for():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert project["optional-dependencies"].keys() == doctor.PURPOSES.keys()
+    assert project["optional-dependencies"].keys() == packages.PURPOSES.keys()
 
 
 def test_model_files_are_told_there_missing_or_damaged(place, monkeypatch, answer):
@@ -191,7 +198,7 @@ def test_cascades_of_opencv_are_told_with_their_hash(monkeypatch, answer):
     _, told = answer()
     facts = {fact.get("file"): fact for fact in told["sections"]["model files"]}
     assert facts["haarcascade_eye.xml"]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
-    monkeypatch.setattr(doctor.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(model_files.util, "find_spec", lambda name: None)
     code, told = answer()
     assert (code, set(told["wrong"])) == (1, {"opencv-python"})
 
@@ -201,7 +208,7 @@ def test_every_cascade_that_the_project_names_is_looked_for():
     for folder, pattern in (("conf", "*.yaml"), ("curation/detect", "*.py")):
         for path in (ROOT / folder).rglob(pattern):
             named |= set(re.findall(r"haarcascade_\w+\.xml", path.read_text()))
-    assert named == set(doctor.BUNDLED)
+    assert named == set(model_files.BUNDLED)
 
 
 def test_folders_say_whether_they_take_a_file_and_are_not_made(place, answer):
@@ -251,7 +258,7 @@ def test_without_roots_every_database_stands_with_its_terms(answer, capsys):
     assert free == {"puppets", "puppets_lab", "puppets_ten"}
     assert "KDEF" in facts["kdef"]["terms"]
     assert code == 0
-    doctor.main([])
+    command.main([])
     page = capsys.readouterr().out
     for name in options:  # each in one line of a terminal
         terms = facts[name]["detail"]
@@ -335,7 +342,7 @@ def test_the_embedded_database_is_counted_by_its_name_alone(answer):
 )
 def test_wrong_usage_has_an_exit_code_of_its_own(arguments, words, capsys):
     with pytest.raises(SystemExit) as stopped:
-        doctor.main(arguments)
+        command.main(arguments)
     assert stopped.value.code == 2
     told = capsys.readouterr()
     assert words in told.err
@@ -347,7 +354,7 @@ def test_a_section_that_breaks_is_told_and_hides_no_other(monkeypatch, answer):
         yield Fact("first", "there")
         raise AttributeError("no such thing")
 
-    monkeypatch.setattr(doctor, "folders", broken)
+    monkeypatch.setattr(command, "folders", broken)
     code, told = answer()
     assert [fact["name"] for fact in told["sections"]["folders"]] == ["first", "folders"]
     assert "no such thing" in told["sections"]["folders"][1]["detail"]
@@ -363,8 +370,8 @@ def test_what_is_known_is_printed_before_the_next_is_looked_at(monkeypatch, caps
         seen.append(capsys.readouterr().out)
         yield Fact("torch", "there")
 
-    monkeypatch.setattr(doctor, "devices", late)
-    assert doctor.main([]) == 0
+    monkeypatch.setattr(command, "devices", late)
+    assert command.main([]) == 0
     assert "affectory prefetch yunet" in seen[0]
     assert "devices" in seen[0]
 
@@ -402,26 +409,201 @@ def test_a_broken_torch_hides_nothing_where_no_home_and_no_file_can_be_written(p
         assert "libcuda is not as it should be" in facts["torch"]["detail"]
     cache = by_name(told["sections"]["folders"])["cache"]
     assert (cache["state"], cache["path"]) == ("not writable", "/proc/nowhere/.cache/affectory")
-    assert len(told["sections"]["model files"]) == len(weights.KNOWN) + len(doctor.BUNDLED)
+    assert len(told["sections"]["model files"]) == len(weights.KNOWN) + len(model_files.BUNDLED)
+
+
+def torch_that_finds(number):
+    """What `tell_torch` asks of torch, which takes seconds to load."""
+    about = SimpleNamespace(name="Someone's GPU", total_memory=24 * 2**30)
+    cuda = SimpleNamespace(
+        device_count=lambda: number,
+        get_device_properties=lambda index: about,
+        is_bf16_supported=lambda including_emulation: False,
+    )
+    backends = SimpleNamespace(
+        cpu=SimpleNamespace(get_cpu_capability=lambda: "AVX2"),
+        mps=SimpleNamespace(is_available=lambda: False),
+    )
+    return SimpleNamespace(
+        __version__="2.9.0",
+        version=SimpleNamespace(cuda="13.0", hip=None),
+        get_num_threads=lambda: 8,
+        cuda=cuda,
+        backends=backends,
+    )
 
 
 @pytest.mark.parametrize("number", [0, 2])
 def test_every_gpu_that_torch_finds_is_told(number, monkeypatch, capsys):
-    import torch
-
-    class About:
-        name, total_memory = "Someone's GPU", 24 * 2**30
-
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: number)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: About)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    doctor.tell_torch()
+    monkeypatch.setitem(sys.modules, "torch", torch_that_finds(number))
+    devices.tell_torch()
     first, *gpus = (Fact(*item) for item in json.loads(capsys.readouterr().out))
-    assert (first.name, first.wrong) == ("torch", False)
-    assert torch.__version__ in first.detail
+    assert (first.name, first.detail, first.wrong) == ("torch", "2.9.0, 8 threads, AVX2", False)
     if number:
         assert [gpu.name for gpu in gpus] == ["gpu 0", "gpu 1"]
         assert gpus[1].detail == "Someone's GPU, 24 GiB, without bfloat16"
     else:
         assert [gpu.state for gpu in gpus] == ["none"]
+        assert "built for CUDA 13.0, finds none" in gpus[0].detail
+
+
+def in_hub(place, network, content, blob=None, name="model.safetensors"):
+    """Put a file into the hub's cache as its client does: a link to a blob called by its hash."""
+    folder = place / "hub" / f"models--timm--{network}"
+    blob = folder / "blobs" / (blob or hashlib.sha256(content).hexdigest())
+    blob.parent.mkdir(parents=True, exist_ok=True)
+    blob.write_bytes(content)
+    link = folder / "snapshots" / "0123" / name
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(blob)
+    return link
+
+
+def test_the_configuration_names_networks_of_timm(monkeypatch, tmp_path):
+    assert hubs.named_in_configuration()["vit_small_patch14_dinov2.lvd142m"] == "features=dinov2"
+    sheets = {
+        "plain": {"network": {"_target_": "a.timm_network", "name": "vgg16", "pretrained": True}},
+        "random": {"network": {"_target_": "a.timm_network", "name": "resnet18"}},
+        "own": {
+            "file": "a.pth",
+            "parts": [{"_target_": "a.TimmModel", "model": "big", "weights": "${features.file}"}],
+        },
+        "taken": {"model": "tiny", "x": {"_target_": "a.TimmModel", "model": "${features.model}"}},
+    }
+    for name, content in sheets.items():
+        write_json(tmp_path / f"{name}.yaml", content)  # JSON is YAML
+    (tmp_path / "empty.yaml").touch()
+    monkeypatch.setattr(hubs, "CONF", tmp_path)
+    folder = tmp_path.name
+    assert hubs.named_in_configuration() == {"vgg16": f"{folder}=plain", "tiny": f"{folder}=taken"}
+
+
+def test_weights_in_the_hubs_cache_are_told_there_missing_or_damaged(place, monkeypatch, answer):
+    named = {"dino.a": "features=dinov2", "gone.b": "features=gone", "vgg16": "classifier=vgg16"}
+    monkeypatch.setattr(hubs, "named_in_configuration", lambda: named)
+    in_hub(place, "dino.a", CONTENT)
+    in_hub(place, "vgg16.tv_in1k", b"cut", blob="ab" * 32)
+    in_hub(place, "other.c", b"another", name="pytorch_model.bin")
+    in_hub(place, "other.c", b"{}", name="config.json")
+    code, told = answer()
+    facts = {fact["model"]: fact for fact in told["sections"]["weights of the hubs"]}
+    assert (code, told["wrong"]) == (1, ["timm"])
+    assert {name: fact["state"] for name, fact in facts.items()} == {
+        "dino.a": "there",
+        "gone.b": "missing",
+        "vgg16.tv_in1k": "damaged",
+        "other.c": "there",
+    }
+    assert facts["dino.a"]["sha256"] == hashlib.sha256(CONTENT).hexdigest()
+    assert "for features=dinov2" in facts["dino.a"]["detail"]
+    assert facts["gone.b"]["way_out"] == "hf download timm/gone.b model.safetensors"
+    assert str(place / "hub") in facts["gone.b"]["detail"]
+    assert "ab" * 32 in facts["vgg16.tv_in1k"]["detail"]
+    assert "features.model=other.c takes it" in facts["other.c"]["detail"]
+
+
+def test_a_network_without_a_tag_is_fetched_by_timm(monkeypatch, answer):
+    monkeypatch.setattr(hubs, "named_in_configuration", lambda: {"vgg16": "classifier=vgg16"})
+    code, told = answer()
+    (fact,) = told["sections"]["weights of the hubs"]
+    assert (code, fact["state"]) == (0, "missing")
+    assert "timm.create_model('vgg16', pretrained=True)" in fact["way_out"]
+
+
+def test_checkpoints_of_torchs_hub_are_compared_with_their_names(place, answer):
+    folder = place / "torch" / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    names = {f"whole-{hashlib.sha256(CONTENT).hexdigest()[:8]}.pth": "there"}
+    names |= {"cut-0123abcd.pth": "damaged", "no_hash.pt": "there"}
+    for name in (*names, "notes.txt"):
+        (folder / name).write_bytes(CONTENT)
+    code, told = answer()
+    facts = told["sections"]["weights of the hubs"]
+    assert {each["model"]: each["state"] for each in facts if each["name"] == "torch hub"} == names
+    assert code == 0  # nothing takes them unless somebody names one
+
+
+def test_the_folder_of_torchs_hub_is_where_torch_looks(monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", "/elsewhere")
+    assert hubs.torch_hub() == Path("/elsewhere/hub")
+    monkeypatch.delenv("TORCH_HOME")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
+    assert hubs.torch_hub() == Path("/caches/torch/hub")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert hubs.torch_hub() == Path.home() / ".cache/torch/hub"
+
+
+@pytest.fixture
+def models(place):
+    """A GAN and a classifier as the pipeline leaves them."""
+    gan, classifier = place / "out/small/gans/sad-1", place / "out/small/classifiers/gate-1"
+    for folder in (gan, classifier):
+        folder.mkdir(parents=True)
+    (gan / "generator.safetensors").write_bytes(CONTENT)
+    (gan / "metrics.csv").write_text("step\n")
+    mark = hashlib.sha256(CONTENT).hexdigest()
+    facts = {"facts": {"generator": mark[:20]}}
+    write_json(gan / "gan.json", {"content": folder_hash(gan, without=""), **facts})
+    for number in range(2):
+        (classifier / f"fold-{number}.safetensors").write_bytes(CONTENT)
+    members = {f"fold-{number}.safetensors": mark for number in range(2)}
+    write_json(classifier / "recogniser.json", {"members": members})
+    content = folder_hash(classifier, without="")
+    write_json(classifier / "classifier.json", {"content": content})
+    return gan, classifier
+
+
+def test_trained_models_are_told_with_their_hashes(place, models, answer):
+    (place / "out/small/gans/.sad-2.partial").mkdir()
+    (place / "out/small/gans/.sad-2.partial/generator.safetensors").touch()
+    code, told = answer()
+    facts = told["sections"]["trained models"]
+    assert code == 0
+    assert [(fact["name"], fact["state"]) for fact in facts] == [("small", "as its card")] * 2
+    mark = hashlib.sha256(CONTENT).hexdigest()
+    assert facts[0]["sha256"] == {"fold-0.safetensors": mark, "fold-1.safetensors": mark}
+    assert facts[1]["detail"] == f"gans/sad-1: generator.safetensors {mark[:20]}"
+
+
+CHANGES = {
+    "generator": ("differs", "its card has generator.safetensors"),
+    "sheet": ("differs", "other files in it are not those of gan.json"),
+    "member": ("differs", "its card has fold-1.safetensors"),
+    "lost": ("damaged", "fold-1.safetensors"),
+    "card": ("damaged", "JSONDecodeError"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_trained_model_that_is_not_as_its_card_says_is_wrong(models, change, answer):
+    gan, classifier = models
+    if change == "generator":
+        (gan / "generator.safetensors").write_bytes(CONTENT + b"!")
+    elif change == "sheet":
+        (gan / "metrics.csv").write_text("step\n1\n")
+    elif change == "member":
+        (classifier / "fold-1.safetensors").write_bytes(CONTENT + b"!")
+    elif change == "lost":
+        (classifier / "fold-1.safetensors").unlink()
+    else:
+        (classifier / "recogniser.json").write_text("{")
+    code, told = answer()
+    assert (code, told["wrong"]) == (1, ["small"])
+    (fact,) = [each for each in told["sections"]["trained models"] if each["wrong"]]
+    state, words = CHANGES[change]
+    assert fact["state"] == state
+    assert words in fact["detail"]
+    assert "put back a copy, or delete" in fact["way_out"]
+
+
+def test_an_imported_gan_has_no_card_and_is_not_wrong(models, answer):
+    gan, _ = models
+    (gan / "gan.json").unlink()
+    code, told = answer()
+    assert (code, told["sections"]["trained models"][1]["state"]) == (0, "no card")
+
+
+def test_without_a_trained_model_the_folder_is_named(place, answer):
+    _, told = answer()
+    (fact,) = told["sections"]["trained models"]
+    assert (fact["state"], fact["detail"]) == ("none", f"no trained model below {place / 'out'}")

@@ -212,6 +212,12 @@ def test_blank_pictures_are_no_copies_of_each_other_by_noise():
     assert np.linalg.norm(described, axis=1).max() < 0.2
 
 
+def test_a_grey_picture_is_described_as_its_coloured_twin(training):
+    grey = training[0][:5, :1]
+    coloured = np.repeat(grey, 3, axis=1)
+    assert np.allclose(describe(grey), describe(coloured), atol=1e-5)
+
+
 def test_one_person_cannot_calibrate(training):
     faces, _ = training
     with pytest.raises(ValueError, match="two people at least"):

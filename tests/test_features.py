@@ -7,6 +7,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from curation.corpus import content_id
 from curation.features import (
     INCEPTION_FILE,
     Cached,
@@ -15,6 +16,9 @@ from curation.features import (
     OnnxFile,
     RandomConvolutions,
     TimmModel,
+    cache,
+    cached_files,
+    cached_ids,
 )
 from curation.fidelity import kernel_distance
 from curation.weights import INCEPTION
@@ -158,41 +162,44 @@ class Mean:
         return images.mean(axis=(2, 3), dtype=np.float32)
 
 
-def test_no_picture_is_computed_twice(tmp_path):
+class Counting(RandomConvolutions):
+    """Real convolutions, whose last bits depend on the batch, that count what they were given."""
+
+    def __init__(self, **options):
+        super().__init__(scales=1, **options)
+        self.given = 0
+
+    def __call__(self, images):
+        self.given += len(images)
+        return super().__call__(images)
+
+
+def test_no_set_of_pictures_is_computed_twice(tmp_path):
     images = pictures(6)
-    plain, first = Mean(), Mean()
-    expected = plain(images)
-    np.testing.assert_array_equal(Cached(first, tmp_path)(images[:4]), expected[:4])
+    expected = Mean()(images)
+    np.testing.assert_array_equal(Cached(Mean(), tmp_path)(images), expected)
     again = Mean()
     cached = Cached(again, tmp_path)
+    np.testing.assert_array_equal(cached(images), expected)
+    assert again.given == 0
+    # in another order, or with a picture more, it is another set
     np.testing.assert_array_equal(cached(images[::-1]), expected[::-1])
-    assert again.given == 2
     np.testing.assert_array_equal(cached(images[[0, 0, 5]]), expected[[0, 0, 5]])
-    assert again.given == 2
+    assert again.given == 9
     assert (cached.name, cached.hash, cached.resizer) == ("mean colour", "v1", "none")
 
 
-def test_one_picture_twice_in_a_call_is_computed_once(tmp_path):
-    extractor = Mean()
-    Cached(extractor, tmp_path)(pictures(2)[[0, 1, 0]])
-    assert extractor.given == 2
+def test_what_is_remembered_is_what_would_be_computed_to_the_bit(tmp_path):
+    images = pictures(40, side=64)
+    for chosen in (slice(None), slice(3, 4), slice(0, 9), [5, 5, 2], slice(None, None, -1)):
+        plain = Counting()(images[chosen])
+        for _ in range(2):
+            cached = Cached(Counting(), tmp_path)(images[chosen])
+            assert cached.dtype == plain.dtype
+            assert cached.tobytes() == plain.tobytes()
 
 
-def test_ids_of_a_corpus_spare_the_search_for_them(tmp_path):
-    from curation.corpus import content_id
-
-    images = pictures(3)
-    ids = [content_id(image.transpose(1, 2, 0)) for image in images]
-    extractor = Mean()
-    cached = Cached(extractor, tmp_path)
-    cached(images, ids)
-    cached(images)
-    assert extractor.given == 3
-    with pytest.raises(ValueError, match="2 ids were given for 3 pictures"):
-        cached(images, ids[:2])
-
-
-@pytest.mark.parametrize("changed", ["hash", "resizer"])
+@pytest.mark.parametrize("changed", ["hash", "resizer", "device", "batch_size"])
 def test_features_of_another_extractor_are_not_taken(tmp_path, changed):
     images = pictures(3)
     Cached(Mean(), tmp_path)(images)
@@ -202,12 +209,37 @@ def test_features_of_another_extractor_are_not_taken(tmp_path, changed):
     assert other.given == 3
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "emptied", "replaced"])
+@pytest.mark.parametrize("changed", ["threads", "versions", "processor"])
+def test_features_from_another_machine_are_not_taken(tmp_path, changed, monkeypatch):
+    images = pictures(3)
+    Cached(Mean(), tmp_path)(images)
+    if changed == "threads":
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 1234)
+    elif changed == "versions":
+        monkeypatch.setattr(cache, "versions", lambda: {"torch": "0"})
+    else:
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "other")
+    other = Mean()
+    Cached(other, tmp_path)(images)
+    assert other.given == 3
+
+
+def saved(path, **arrays):
+    with path.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+DAMAGE = ["cut", "flipped", "emptied", "replaced", "short", "of others", "of another type"]
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_cache_is_computed_again(tmp_path, damage, caplog):
     images = pictures(50)
     expected = Cached(Mean(), tmp_path)(images)
     (path,) = tmp_path.rglob("*.npz")
     content = bytearray(path.read_bytes())
+    with np.load(path) as file:
+        ids, features = file["ids"], file["features"]
     if damage == "cut":
         path.write_bytes(content[: len(content) // 2])
     elif damage == "flipped":
@@ -215,15 +247,33 @@ def test_a_damaged_cache_is_computed_again(tmp_path, damage, caplog):
         path.write_bytes(content)
     elif damage == "emptied":
         path.write_bytes(b"")
+    elif damage == "replaced":
+        saved(path, other=np.zeros(3))
+    elif damage == "short":
+        saved(path, ids=ids, features=features[:-1])
+    elif damage == "of others":
+        saved(path, ids=ids[::-1], features=features)
     else:
-        np.savez(path.open("wb"), other=np.zeros(3))
+        saved(path, ids=ids, features=features.astype(np.float64))
     extractor = Mean()
     np.testing.assert_array_equal(Cached(extractor, tmp_path)(images), expected)
     assert extractor.given == 50
-    assert "is damaged" in caplog.text
+    assert "is damaged and is not used" in caplog.text
     third = Mean()
-    Cached(third, tmp_path)(images)
+    np.testing.assert_array_equal(Cached(third, tmp_path)(images), expected)
     assert third.given == 0
+
+
+def test_a_file_cut_at_any_byte_is_not_trusted(tmp_path):
+    images = pictures(3)
+    Cached(Mean(), tmp_path)(images)
+    (path,) = tmp_path.rglob("*.npz")
+    content = path.read_bytes()
+    for length in range(0, len(content), 7):
+        path.write_bytes(content[:length])
+        assert cached_ids(path) is None, length
+    path.write_bytes(content)
+    assert cached_ids(path) == {content_id(image.transpose(1, 2, 0)) for image in images}
 
 
 def test_several_writers_share_a_folder(tmp_path):
@@ -233,10 +283,10 @@ def test_several_writers_share_a_folder(tmp_path):
 
     def work(start):
         for step in range(8):
-            own = (start + 5 * step + np.arange(10)) % 40
+            own = (5 * step + np.arange(10)) % 40
             found[start, step] = own, Cached(Mean(), tmp_path)(images[own])
 
-    threads = [threading.Thread(target=work, args=(start,)) for start in (0, 1, 7, 20)]
+    threads = [threading.Thread(target=work, args=(start,)) for start in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -245,19 +295,28 @@ def test_several_writers_share_a_folder(tmp_path):
     for own, features in found.values():
         np.testing.assert_array_equal(features, expected[own])
     assert not list(tmp_path.rglob("*.partial"))
-    last = Mean()
-    Cached(last, tmp_path)(images)
-    assert last.given == 0
+    assert len(cached_files(tmp_path)) == 8
 
 
-def test_a_cache_that_cannot_be_written_only_costs_time(tmp_path, caplog):
-    (tmp_path / "file").write_text("in the way")
+@pytest.mark.parametrize("when", ["at once", "half way"])
+def test_a_cache_that_cannot_be_written_only_costs_time(tmp_path, caplog, when, monkeypatch):
+    folder = tmp_path / "features"
+    if when == "at once":
+        folder.write_text("in the way")
+    else:
+
+        def full(file, **arrays):
+            file.write(b"half of it")
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(cache.np, "savez", full)
     extractor = Mean()
-    cached = Cached(extractor, tmp_path / "file" / "features")
+    cached = Cached(extractor, folder)
     for _ in range(2):
         np.testing.assert_array_equal(cached(pictures(3)), Mean()(pictures(3)))
     assert extractor.given == 6
     assert "features are not kept" in caplog.text
+    assert not cached_files(tmp_path)
 
 
 TINY = "test_vit.r160_in1k"

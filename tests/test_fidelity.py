@@ -338,12 +338,12 @@ def test_diversity_has_its_floor_at_the_real_set():
     # equal distributions at equal counts
     assert figures["vendi"].at_floor_n == pytest.approx(figures["vendi"].floor, rel=0.05)
     assert figures["vendi"].n_floor == 60
-    assert figures["inception_score"].value == pytest.approx(1)
-    assert figures["inception_score"].floor == pytest.approx(3, abs=0.2)
+    assert figures["classifier_score"].value == pytest.approx(1)
+    assert figures["classifier_score"].floor == pytest.approx(3, abs=0.2)
     collapsed = compare(real, np.tile(fake[:3], (30, 1)) + 1e-6 * fake)["vendi"]
     assert collapsed.value < 3.1
     assert collapsed.floor > 20
-    assert "inception_score" not in compare(real, fake)
+    assert "classifier_score" not in compare(real, fake)
     with pytest.raises(ValueError, match="90 and 120 rows of probabilities"):
         compare(real, fake, probabilities=(sure[:90], sure))
 

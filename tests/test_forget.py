@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from curation import forget
 from curation.artifact import folder_hash, read_json, tree_state, write_json
 from curation.corpus import Corpus, write_corpus
+from curation.features import Cached, cached_files
 from curation.forget import find, main, retire
 from curation.pipeline import run
 from curation.traces import _USES, HOLDS, MEASURED, TRAINED
@@ -336,6 +337,77 @@ def test_inputs_come_before_what_was_made_of_them(project):
         ("benchmarks/benchmark-1", "reports/report-1"),
     ]:
         assert places.index(above) < places.index(below)
+
+
+class Mean:
+    """An extractor."""
+
+    name, hash, resizer = "mean colour", "v1", "none"
+
+    def __call__(self, images):
+        return images.mean(axis=(2, 3), dtype=np.float32)
+
+
+def remember(project, name, where):
+    """Cache features of some rows of a corpus, and return the file."""
+    before = set(cached_files(project.out))
+    corpus = Corpus(project.out / name)
+    Cached(Mean(), project.out / "features")(corpus.images(where(corpus.facts)))
+    (path,) = set(cached_files(project.out)) - before
+    return path
+
+
+def of(*people):
+    return lambda facts: facts["subject"].isin([f"kdef/{name}" for name in people]).to_numpy()
+
+
+def test_cached_features_of_a_person_are_listed_and_deleted(project, capsys):
+    everybody = remember(project, "corpora/ingest-1", of("AF01", "AF02", "AF03"))
+    others = remember(project, "corpora/ingest-1", of("AF02", "AM01"))
+    # faces that were drawn by a generator which learned from them
+    drawn_from = remember(project, "corpora/sample-1", lambda facts: facts["emotion"] == "sad")
+    assert main(["subject=kdef/AF01", "--in", str(project.out)]) == 0
+    place = everybody.parent.relative_to(project.out).as_posix()
+    told = "features of 2 sets of pictures, theirs or of unknown people among them"
+    assert f"  {place}\n    {told}" in capsys.readouterr().out
+    assert everybody.exists()
+    assert main(["subject=kdef/AF01", "--in", str(project.out), "--retire"]) == 0
+    assert cached_files(project.out) == [others]
+    (note,) = read_json(project.out / "forgotten.json")["forgotten"]
+    removed = {path.relative_to(project.out).as_posix() for path in (everybody, drawn_from)}
+    assert set(note["features_removed"]) == removed
+
+
+def test_cached_features_of_nobody_knows_whom_are_deleted(project):
+    unknown = np.random.default_rng(0).integers(0, 256, (2, 3, 8, 8), dtype=np.uint8)
+    Cached(Mean(), project.out / "features")(unknown)
+    damaged = remember(project, "corpora/ingest-1", of("AF02"))
+    damaged.write_bytes(damaged.read_bytes()[:-9])
+    half = damaged.with_name("tmp1.features.npz.partial")  # of a killed run
+    half.write_bytes(b"PK")
+    kept = remember(project, "corpora/ingest-1", of("AF03"))
+    (findings,) = find([project.out], ["kdef/AM01"])
+    assert len(findings.features) == 3
+    retire(findings, ["kdef/AM01"])
+    assert cached_files(project.out) == [kept]
+
+
+def test_a_benchmark_whose_record_has_names_of_arms_alone_is_traced(project):
+    path = project.out / "benchmarks/benchmark-1/benchmark.json"
+    record = read_json(path)
+    record["config"]["arms"] = ["original", "geometric", "synthetic", "my_own"]
+    write_json(path, record)
+    assert words(project.out, "benchmarks/benchmark-1", "AF01") == [
+        "has cells of arm original trained on 2 pictures: 2 real (train)",
+        "has cells of arm geometric trained on 4 pictures: 2 geometric copies (train), "
+        "2 real (train)",
+        # of a recipe that is not recorded, some of everything
+        "has cells of arm my_own trained on some of 4 pictures: 2 geometric copies (train), "
+        "2 real (train)",
+        "has cells of arm synthetic trained on 4 pictures: 4 generated (train)",
+        "has cells of arm my_own trained on some of 6 pictures: 6 generated (train)",
+    ]
+    assert touches(project.out, "AM01")["benchmarks/benchmark-1"] == {MEASURED}
 
 
 def test_an_input_that_is_gone_cannot_be_checked(project):

@@ -1,5 +1,7 @@
 """What the report says about gates, from planted metrics."""
 
+import re
+
 import numpy as np
 
 from classifiers.calibration import calibrate
@@ -52,13 +54,14 @@ def metrics():
 
 def rendered(section):
     templates = (environment().get_template(f"{n}.html.jinja") for n in ("gates", "reliability"))
-    return "\n".join(template.render(gates=section) for template in templates)
+    page = "\n".join(template.render(gates=section) for template in templates)
+    return re.sub(r"<td class=[^>]*>", "<td>", page)
 
 
 def test_costs_copies_identity_and_reliability_are_told():
     content = metrics()
     page = rendered(gate_section([content]))
-    assert page.count('<td class="left">realism</td>') == 2
+    assert page.count("<td>realism</td>") == 2
     assert "80.0 → 90.0" in page
     assert "50.0 → –" in page
     assert "60.0 → 55.0" in page

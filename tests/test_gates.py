@@ -1,4 +1,5 @@
 import json
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 from curation import corpus as corpus_module
 from curation.artifact import folder_hash
 from curation.corpus import Corpus, content_id, write_corpus
-from curation.features import RandomConvolutions
+from curation.features import RandomConvolutions, cached_files
+from curation.fidelity import inception_score
 from curation.gates import (
     METRICS,
     Agreement,
@@ -215,6 +217,61 @@ def test_scoring_twice_gives_the_same(scored, tmp_path, real):
     again = scoring(tmp_path / "again", made, real, extractors=[space])
     assert json.loads((tmp_path / "again" / METRICS).read_text()) == metrics
     assert again == scored[1]
+
+
+def test_the_classifiers_score_says_whose_it_is_and_has_its_floor(scored):
+    _, _, metrics, _ = scored
+    own = [line for line in metrics["fidelity"] if "classifier_score" in line]
+    # within one emotion, answers that differ would be mistakes; and it is no other extractor's
+    assert [(line["extractor"].split(" (")[0], line["emotion"]) for line in own] == [
+        ("corner reader", "all")
+    ]
+    assert own[0]["classifier"] == {
+        "name": "corner reader",
+        "hash": "c0ffee",
+        "classes": 3,
+        "temperature": None,
+    }
+    figure = own[0]["classifier_score"]
+    answers = CornerReader().probabilities(
+        np.stack(
+            [face(person, read_as, percent) for person, _, read_as, percent in MADE]
+        ).transpose(0, 3, 1, 2)
+    )
+    assert figure["value"] == pytest.approx(inception_score(answers))
+    assert (figure["n_real"], figure["n_fake"], figure["n_floor"]) == (90, 28, 28)
+    assert figure["interval"][0] < figure["value"] < figure["interval"][1]
+    # real faces are read as named with 0.9, evenly over the emotions
+    sure = np.full((3, 3), 0.05) + 0.85 * np.eye(3)
+    assert figure["floor"] == pytest.approx(inception_score(sure), abs=0.1)
+
+
+class Watched(RandomConvolutions):
+    """Convolutions that note how many pictures they were given."""
+
+    given: ClassVar[list[int]] = []
+
+    def __call__(self, images):
+        Watched.given.append(len(images))
+        return super().__call__(images)
+
+
+def test_scores_are_the_same_with_and_without_a_cache_to_the_bit(scored, tmp_path, real):
+    _, _, _, made = scored
+    settings = {"extractors": [lambda: Watched(seed=1, scales=1)], "identity": space}
+    scoring(tmp_path / "plain", made, real, **settings)
+    wanted = folder_hash(tmp_path / "plain", without="")
+    Watched.given.clear()
+    for name, given in (("filling", [28, 90]), ("filled", [])):
+        scoring(tmp_path / name, made, real, **settings, cache=tmp_path / "features")
+        assert folder_hash(tmp_path / name, without="") == wanted
+        assert Watched.given == given
+        Watched.given.clear()
+    for path in cached_files(tmp_path / "features"):
+        path.write_bytes(path.read_bytes()[:-30])
+    scoring(tmp_path / "damaged", made, real, **settings, cache=tmp_path / "features")
+    assert folder_hash(tmp_path / "damaged", without="") == wanted
+    assert Watched.given == [28, 90]
 
 
 def test_too_few_faces_leave_a_note_in_place_of_figures(tmp_path, real):

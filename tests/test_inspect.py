@@ -203,7 +203,17 @@ def test_a_planted_copy_is_found(how):
     assert found.total == 1
 
 
-def search(images, **columns):
+def test_a_narrow_first_step_finds_what_keeps_to_its_frame():
+    images = [face(number, side=128) for number in range(30)]
+    images += [altered(images[3], "moved"), altered(images[7], "compressed")]
+    found = search(images, close=0.05)
+    assert [(pair.first, pair.second) for pair in found.pairs["subject"]] == [(7, 31)]
+    assert search(images).total == 2
+    with pytest.raises(ValueError, match=r"close=0 is a distance.*\(0, 2\]"):
+        search(images, close=0)
+
+
+def search(images, close=twins.CLOSE, **columns):
     small = [cv2.resize(image, (64, 64), interpolation=cv2.INTER_AREA) for image in images]
     greys = np.stack([cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in small])
     facts = pd.DataFrame(
@@ -216,7 +226,8 @@ def search(images, **columns):
             **columns,
         }
     )
-    return find_twins(describe(np.stack(small).transpose(0, 3, 1, 2)), greys, facts)
+    patterns = describe(np.stack(small).transpose(0, 3, 1, 2))
+    return find_twins(patterns, greys, facts, close=close)
 
 
 def test_copies_are_told_by_what_they_join():
@@ -273,18 +284,18 @@ def test_no_close_pair_is_missed(monkeypatch):
     turned = vectors.reshape(-1, 16, 16)[:, :, ::-1].reshape(vectors.shape)
     likeness = np.maximum(vectors @ vectors.T, turned @ vectors.T)
     distance = np.sqrt(np.maximum(2 - 2 * likeness, 0))
-    expected = {tuple(pair) for pair in np.argwhere(np.triu(distance < twins._CLOSE, 1))}
+    expected = {tuple(pair) for pair in np.argwhere(np.triu(distance < twins.CLOSE, 1))}
     assert 500 < len(expected) < 5000
     codes = {"subject": np.arange(150)}
-    close, count = twins._close_pairs(vectors, codes, most=10_000)
+    close, count = twins._close_pairs(vectors, codes, twins.CLOSE, most=10_000)
     assert set(zip(close.first, close.second, strict=True)) == expected
     assert count == len(expected)
-    few, count = twins._close_pairs(vectors, codes, most=100)
+    few, count = twins._close_pairs(vectors, codes, twins.CLOSE, most=100)
     assert count == len(expected)
     cut = np.sort(distance[tuple(np.array(sorted(expected)).T)])[99]
     assert len(few.first) == 100
     # √(2 − 2r): what float32 rounds r by, 1e-7, is divided by the distance, 0.06
-    assert few.distance.max() == pytest.approx(cut, abs=1e-5)
+    assert few.distances.min(axis=1).max() == pytest.approx(cut, abs=1e-5)
 
 
 def test_flat_pictures_are_alike_only_if_equal():
@@ -348,9 +359,10 @@ def test_the_survey_measures_every_picture(mixed):
     survey = reader.survey(threads=3)
     assert survey.width.tolist()[:3] == [48, 56, 64]
     assert set(survey.height.tolist()[:40]) == {72}
-    small = cv2.resize(face(7, side=56, height=72), (64, 64), interpolation=cv2.INTER_AREA)
-    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+    grey = cv2.cvtColor(face(7, side=56, height=72), cv2.COLOR_RGB2GRAY)
+    grey = cv2.resize(grey, (64, 64), interpolation=cv2.INTER_AREA)
     assert np.array_equal(survey.greys[7], grey)
+    assert np.allclose(survey.patterns[7], describe(grey[None, None])[0], atol=1e-6)
     assert survey.brightness[7] == pytest.approx(grey.mean(), abs=1e-3)
     assert survey.contrast[7] == pytest.approx(grey.astype(float).std(), abs=1e-3)
 

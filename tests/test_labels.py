@@ -7,6 +7,7 @@ import pytest
 
 from classifiers.networks import small_cnn
 from classifiers.train import train_gate
+from classifiers.training import Phase, Training
 from curation.augment import Copies
 from curation.corpus import Corpus, content_id, write_corpus
 from curation.labels import OUT_OF_FOLD, SHEET, TABLE, check_labels
@@ -15,18 +16,9 @@ from curation.operators import Flip
 pytest.importorskip("cleanlab")
 EMOTIONS = ("angry", "happy", "sad")
 PEOPLE, PLANTED = 40, 9
-TRAINING = {
-    "steps": 40,
-    "batch_size": 32,
-    "learning_rate": 0.01,
-    "weight_decay": 0.01,
-    "label_smoothing": 0.0,
-    "mirror": True,
-    "balanced": False,
-    "warmup": 0.1,
-    "precision": "32-true",
-    "accelerator": "cpu",
-}
+TRAINING = Training(
+    {"train": Phase(40, learning_rate=0.01, weight_decay=0.01, warmup=0.1)}, mirror=0.5
+)
 
 
 def face(emotion, key):
@@ -62,7 +54,8 @@ def build(folder, planted):
         network=partial(small_cnn, width=8, dropout=0.1),
         folds=3,
         seed=0,
-        **TRAINING,
+        training=TRAINING,
+        accelerator="cpu",
     )
     return folder, wrong
 
@@ -133,9 +126,8 @@ def test_held_back_faces_and_their_copies_teach_nothing(planted):
             assert bool(copies(row)[1]) == (row["split"] == "train" and row["id"] not in real)
     (folder / "again").mkdir()
     settings = {"network": partial(small_cnn, width=8), "folds": 1, "seed": 0}
-    facts = train_gate(
-        folder / "held", folder / "again", emotions=EMOTIONS, **settings, **{**TRAINING, "steps": 1}
-    )
+    settings["training"] = Training({"train": Phase(1)})
+    facts = train_gate(folder / "held", folder / "again", emotions=EMOTIONS, **settings)
     assert facts["train_rows"] == 2 * (3 * PEOPLE - len(real))
 
 

@@ -619,13 +619,18 @@ def test_figures_of_fidelity_stand_beside_their_floor(tmp_path):
         "k": 5,
         "seed": 0,
     }
-    metrics = {"fidelity": [{**line, "frechet": figure}, {**line, "missing": "2 faces"}]}
+    judge = {"name": "small_cnn x3", "hash": "judge1", "classes": 7, "temperature": 1.2}
+    measured = {"frechet": figure, "classifier": judge, "classifier_score": {**figure, "value": 6}}
+    metrics = {"fidelity": [{**line, **measured}, {**line, "missing": "2 faces"}]}
     (selected / "metrics.json").write_text(json.dumps(metrics))
     out = tmp_path / "out"
     out.mkdir()
     publish(corpus, selected, out, **SETTINGS)
     text = (out / "README.md").read_text()
     assert "| Fréchet distance | 2.5 | 2 to 3 | 30 / 40 | 2.75 | 0.5 | 20 |" in text
+    assert "| classifier score | 6 | 2 to 3 | 30 / 40 | 2.75 | 0.5 | 20 |" in text
+    assert "small_cnn x3 (`judge1`) about 7 classes" in text
+    assert text.count("The classifier score is") == 1
     assert "Not measured: 2 faces." in text
     assert json.loads((out / "metrics.json").read_text()) == metrics
 

@@ -242,7 +242,13 @@ def test_ratios_are_arms_of_a_protocol():
         "original": 980,
         **{f"with_{name}": 980 + count for name, count in expected.items()},
         **{f"alone_{name}": count for name, count in expected.items()},
+        **{f"geometric_{name}": 980 + count for name, count in expected.items()},
+        **{f"no_gate_{name}": 980 + count for name, count in expected.items()},
+        **{f"random_drop_{name}": 980 + count for name, count in expected.items()},
     }
+    # each arm with synthetic faces against as many of another kind
+    for arm, reference in cfg.protocol.references.items():
+        assert sizes[arm] == sizes[reference]
 
 
 def test_candidates_hold_every_choice():

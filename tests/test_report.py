@@ -269,7 +269,8 @@ def test_page_loads_nothing_from_outside(made):
 
 def test_every_section_is_there_in_order_and_linked(made):
     page = parsed(made[0])
-    present = [key for key in SECTIONS if key not in ("papers", "ratios")]
+    # no network lies in the folder of the classifier that is made up here
+    present = [key for key in SECTIONS if key not in ("explain", "papers", "ratios")]
     own = [name for name in page.ids if not name.startswith(("table-", "caption-"))]
     assert own == ["headline", *present]
     assert [load[1:] for load in page.loads if load.startswith("#")] == present
@@ -524,8 +525,8 @@ def test_cells_are_one_line_of_the_time_table_and_each_is_named_by_its_hash(made
     time = page[page.index('<section id="time">') : page.index('<section id="provenance">')]
     assert '<td class="left">3 trainings</td>' in time
     assert "3 min 45 s" in time
-    section = '<section id="provenance">'
-    proof = text_of(page[page.index(section) : page.index("</section>", page.index(section)) + 10])
+    proof = page[page.index('<section id="provenance">') : page.index('<section id="caveats">')]
+    proof = text_of(proof)
     for content in ("feedgeometric0", "feedgeometric1", "feedgan0"):
         assert proof.count(content) == 1
     # two arms, whose runs differ by the seed alone

@@ -75,7 +75,7 @@ def test_a_second_run_skips_every_stage_and_keeps_every_byte(road):
     code, printed = affectory("run", "experiment=smoke", cwd=out.parents[1])
     assert code == 0
     assert stages_started(printed) == []
-    assert printed.count("already done") == 12 - 1 + 7
+    assert printed.count("already done") == 13 - 2 + 7 + 4 * 2
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.parquet")} == before
 
 

@@ -5,7 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from classifiers.summary import CELL, confusion_of, results, summarise
+from classifiers.predictions import CELL
+from classifiers.summary import confusion_of, results_of, summarise
 
 EMOTIONS = ("happy", "sad", "angry")
 GAN = {"gan": "geometric"}
@@ -120,12 +121,12 @@ def test_verdicts_need_seeds_and_people():
     lucky = judge(one, nobody)
     assert lucky["seeds"]["low"] > 0
     assert lucky["verdict"] == "no evidence"
-    assert lucky["advice"] == "more test people are needed, not more seeds"
+    assert lucky["seeds_needed_reason"] == "more test people are needed, not more seeds"
     alone = judge(everybody, nobody, seeds=1)
     assert alone["both"]["low"] is None
     assert alone["p_adjusted"] is None
     assert alone["verdict"] == "no evidence"
-    assert alone["advice"] == "at least 2 seeds are needed for any interval"
+    assert alone["seeds_needed_reason"] == "at least 2 seeds are needed for any interval"
 
 
 def test_a_gain_that_wavers_between_trainings_asks_for_seeds():
@@ -134,8 +135,8 @@ def test_a_gain_that_wavers_between_trainings_asks_for_seeds():
 
     claim = summary_of(grid(wavering, PEOPLE))["claims"][0]
     assert claim["verdict"] == "no evidence"
-    assert 3 < claim["seeds_needed"] < 30
-    assert claim["advice"].startswith(f"{claim['seeds_needed'] - 3} more seeds")
+    assert 0 < claim["seeds_needed"] < 30
+    assert claim["seeds_needed_reason"] == ""
 
 
 def test_verdicts_are_corrected_for_the_number_of_claims():
@@ -225,6 +226,19 @@ def test_a_seed_that_lacks_a_fold_is_not_complete():
     assert len(with_plan["missing"]) == 6
 
 
+def test_a_plan_says_what_was_trained_on_and_what_is_missing():
+    plan = [
+        {"fold": None, "split": "external", "part": 0, "backbone": "small", "arm": arm}
+        | {"seed": seed, "train_rows": 100 + seed if arm == "gan" else None}
+        for arm in ("geometric", "gan", "imported")
+        for seed in range(3)
+    ]
+    found = summary_of(grid(clear, PEOPLE), cells=pd.DataFrame(plan))
+    assert [figure["train_rows"] for figure in found["figures"]] == [None, 101]
+    assert {(entry["arm"], entry["fold"]) for entry in found["missing"]} == {("imported", None)}
+    assert len(found["missing"]) == 3
+
+
 def test_leaky_splits_tell_real_from_all_and_claim_nothing():
     real = grid(clear, PEOPLE, split="by_picture")
     copies = grid(
@@ -243,6 +257,28 @@ def test_leaky_splits_tell_real_from_all_and_claim_nothing():
     assert found["claims"] == []
     assert summary_of(real, leaky=["by_picture"])["claims"] == []
     assert len(summary_of(real)["claims"]) == 1
+
+
+def test_generated_test_pictures_may_differ_between_arms():
+    real = grid(clear, PEOPLE, split="by_picture")
+    drawn_faces = [
+        cell(np.ones(30 + 10 * (arm == "gan")), None, split="by_picture", origin="gan", arm=arm,
+             seed=seed, database=f"drawn {arm}")
+        for arm in ("geometric", "gan") for seed in range(3)
+    ]  # fmt: skip
+    found = summary_of(real, *drawn_faces)
+    whole = {f["arm"]: f["images"] for f in found["figures"] if f["database"] == "all"}
+    assert whole == {"geometric": 150, "gan": 160}
+    assert {f["images"] for f in found["figures"] if f["database"] == "lab"} == {120}
+
+
+def test_an_arm_without_a_part_has_no_figure_and_no_claim():
+    table = pd.concat([grid(clear, PEOPLE, part=part) for part in (0, 1)])
+    short = table[(table["arm"] != "gan") | (table["part"] == 0)]
+    found = summary_of(short)
+    assert [figure["arm"] for figure in found["figures"]] == ["geometric"]
+    assert found["claims"] == []
+    assert {entry["part"] for entry in found["missing"]} == {1}
 
 
 def test_databases_have_claims_of_their_own_and_a_common_figure():
@@ -273,23 +309,29 @@ def test_people_that_are_not_known_are_somebody_each():
 
 def test_results_have_a_row_for_each_cell_and_database():
     table = pd.concat([grid(clear, PEOPLE, database=name) for name in ("lab", "ten")])
-    facts = table[list(CELL)].drop_duplicates().assign(steps=12, cell="x")
-    found = results(table, facts, emotions=EMOTIONS)
+    table["cell"] = table["arm"] + table["seed"].astype(str)
+    facts = {
+        name: {
+            "steps": 12,
+            "trained_parameters": [5, 9],
+            "prefix": [{"cached": True}],
+            "seconds": 1,
+        }
+        for name in table["cell"].unique()
+    }
+    found = results_of(table, facts, EMOTIONS)
     assert len(found) == 6 * 3
     assert list(found["database"].unique()) == ["lab", "ten", "all"]
     row = found.query("arm == 'gan' and seed == 1 and database == 'ten'").iloc[0]
     assert row["top1"] == clear("gan", 1).mean()
     assert (row["n"], row["subjects"], row["top2"], row["steps"]) == (120, 20, 1, 12)
+    assert (row["trained_parameters"], row["prefix_cached"], row["cell"]) == (9, True, "gan1")
     assert row["ece"] == pytest.approx(abs(row["top1"] - 0.9))
     assert row["recall"] == pytest.approx(row["balanced_accuracy"])
     assert math.isfinite(row["precision"])
-    by_database = pd.concat(
-        [facts.assign(database=name, shared_subjects=at) for at, name in enumerate(("lab", "ten"))]
-    )
-    with pytest.raises(ValueError, match=r"no facts of the cell .*'database': 'all'"):
-        results(table, by_database, emotions=EMOTIONS)
-    only = results(table[table["database"] == "ten"], by_database, emotions=EMOTIONS)
-    assert set(only["shared_subjects"]) == {1}
+    assert pd.isna(row["fold"])
+    with pytest.raises(ValueError, match="no facts of the cell gan2"):
+        results_of(table, {name: facts[name] for name in facts if name != "gan2"}, EMOTIONS)
 
 
 def test_confusion_of_a_table():

@@ -258,6 +258,6 @@ def test_an_unknown_name_is_told_with_the_known_ones(cache, capsys):
         prefetch.main(["retinaface"])
     assert stopped.value.code == 2
     assert (
-        "no model files called retinaface; known are dnn_ssd, inception, yunet"
+        "no model files called retinaface; known are convnext_tiny, dnn_ssd, efficientnet_b0"
         in capsys.readouterr().err
     )

@@ -32,8 +32,8 @@ def fidelity_section(metrics: Sequence[Mapping[str, Any]]) -> list[dict[str, Any
 
     Returns:
         One dict an extractor: ``extractor``, ``resizer``, ``distances`` (``name``, ``rows``,
-        ``chart``, ``table``), ``shares`` (table of the neighbour figures) and ``missing`` (why a
-        set has no figures).
+        ``chart``, ``table``; the classifier's score among them), ``judged`` (by whom that is),
+        ``shares`` (table of the neighbour figures) and ``missing`` (why a set has no figures).
     """
     several = len(metrics) > 1
     grouped: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
@@ -51,7 +51,7 @@ def _extractor(
     number: int, name: str, lines: Sequence[tuple[str, Mapping[str, Any]]], several: bool
 ) -> dict[str, Any]:
     distances = []
-    for key, title in DISTANCES.items():
+    for key, title in {**DISTANCES, "classifier_score": "Classifier score"}.items():
         rows = [_row(group, line["emotion"], line[key]) for group, line in lines if key in line]
         if rows:
             table = _distance_table(f"{key}-{number}", f"{title}, {name}", rows, several)
@@ -63,6 +63,11 @@ def _extractor(
         "extractor": name,
         "resizer": lines[0][1].get("resizer", ""),
         "distances": distances,
+        "judged": [
+            f"{judge['name']} ({judge['hash']}, {judge['classes']} classes, seed {line['seed']})"
+            for _, line in lines
+            if (judge := line.get("classifier"))
+        ],
         "shares": _share_table(number, lines[0][1].get("k", "k"), measured, several),
         "missing": [
             f"{line['emotion']} {group}".strip() + f": {line['missing']}"

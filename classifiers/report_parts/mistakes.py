@@ -103,7 +103,9 @@ def surest(bench: Bench, figure: Figure) -> tuple[list[Mistake], dict[str, int]]
     table = bench.predictions_of(figure)
     columns = [f"p_{emotion}" for emotion in bench.emotions]
     codes = {emotion: code for code, emotion in enumerate(bench.emotions)}
-    ids, member = np.unique(table["id"].to_numpy(str), return_inverse=True)
+    # two ways of cutting a picture give it one id and two sets of pixels
+    names = table["picture" if "picture" in table else "id"]
+    ids, member = np.unique(names.to_numpy(str), return_inverse=True)
     size = (len(ids), len(codes))
     votes, mass = np.zeros(size), np.zeros(size)
     named = table["predicted"].map(codes).to_numpy(int)

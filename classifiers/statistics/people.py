@@ -85,7 +85,7 @@ class TwoWay:
         return Estimate(self.value, self.value - half, self.value + half, self.subjects, self.p())
 
     def seeds_needed(self, level: float) -> tuple[int | None, str]:
-        """Return how many trainings in all would find a mean as large as this one.
+        """Return how many more trainings would find a mean as large as this one.
 
         Found means: the interval of confidence 1 − level leaves out 0 with probability 0.8, if
         the mean and both spreads are what they look like here.
@@ -94,20 +94,19 @@ class TwoWay:
             level: Of the test, the correction for the number of claims included.
 
         Returns:
-            The number, over `seeds`, and "" – or None and why no number is given.
+            The number and "", or None and why there is none.
         """
         if self.seeds < 2 or self.subject_degrees <= 0:
             what = "seeds" if self.seeds < 2 else "test people"
             return None, f"at least 2 {what} are needed for any interval"
-        size, from_people = abs(self.value), float(np.sqrt(self.subject_variance))
+        size = abs(self.value)
         for count in range(self.seeds + 1, MOST_SEEDS + 1):
             spread = np.sqrt(self.seed_variance * self.seeds / count + self.subject_variance)
             if size >= self.half_width(level, count) + special.ndtri(POWER) * spread:
-                return count, ""
-        # what is left with endless seeds
-        if size <= (special.ndtri(POWER) - special.stdtrit(self.subject_degrees, level / 2)) * (
-            from_people
-        ):
+                return count - self.seeds, ""
+        # what would be left with endless seeds
+        quantiles = special.ndtri(POWER) - special.stdtrit(self.subject_degrees, level / 2)
+        if size <= quantiles * np.sqrt(self.subject_variance):
             return None, "more test people are needed, not more seeds"
         return None, f"the difference is too small for {MOST_SEEDS} seeds to decide"
 
@@ -120,8 +119,8 @@ def two_way(values: np.ndarray, subjects: Sequence[Any] | np.ndarray) -> TwoWay:
     mean is MS(trainings) plus, where it is positive, MS(people) − MS(rest), over S·G. The people's
     mean square comes from leaving out one person at a time (the jackknife, Efron & Stein 1981),
     since people have unequal numbers of pictures. The interval adds both half widths in squares,
-    each with the t of its own degrees of freedom (Banerjee 1961), which unlike Satterthwaite's
-    single t does not promise too much with three seeds (benchmarks/README.md).
+    each with the t of its own degrees of freedom (Banerjee 1961, Sankhyā A 23:359), which unlike
+    Satterthwaite's single t does not promise too much with three seeds (benchmarks/README.md).
 
     Args:
         values: (S, N) a value for each training and picture, e.g. the gain in correctness.

@@ -44,6 +44,7 @@ class Puppets:
         difficulty: 0 (posed, full intensity) to 1 (weak, incomplete, mixed).
         seed: Another seed gives other people and other shots.
         emotions: Which emotions to draw.
+        database: Its name; None for "puppets_" and the style.
 
     Raises:
         ValueError: If an argument is outside what is said above.
@@ -56,6 +57,7 @@ class Puppets:
     difficulty: float = 0.6
     seed: int = 0
     emotions: Sequence[str] = EMOTIONS
+    database: str | None = None
 
     def __post_init__(self) -> None:
         check(
@@ -74,7 +76,7 @@ class Puppets:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield one row a picture; ``image`` is a function that draws (H, W, 3) uint8 RGB."""
-        database = f"puppets_{self.style}"
+        database = self.database or f"puppets_{self.style}"
         for subject in range(1, self.subjects + 1):
             name = f"{database}/S{subject:03d}"
             for session in range(1, self.sessions + 1):

@@ -5,7 +5,7 @@ To construct an extractor costs nothing; weights are made or read at the first c
 al. 2022, arXiv:2104.11222): the resizer alone moves a Fréchet distance by several points.
 """
 
-from curation.features.cache import Cached
+from curation.features.cache import Cached, cached_files, cached_ids
 from curation.features.classifier import ClassifierFeatures, FeaturePredictor
 from curation.features.inception import INCEPTION_FILE, Inception
 from curation.features.onnx_file import OnnxFile
@@ -23,4 +23,6 @@ __all__ = [
     "OnnxFile",
     "RandomConvolutions",
     "TimmModel",
+    "cached_files",
+    "cached_ids",
 ]

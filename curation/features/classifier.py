@@ -35,6 +35,8 @@ class ClassifierFeatures:
         self.name = f"{classifier.name} ({note})" if note else classifier.name
         self.hash = classifier.hash
         self.resizer = getattr(classifier, "resizer", "none: the corpus' own size")
+        self.device = getattr(classifier, "device", "")
+        self.batch_size = getattr(classifier, "batch_size", "")
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Return (N, d) float32 features of (N, 3, H, W) uint8 RGB."""

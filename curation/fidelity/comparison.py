@@ -30,7 +30,7 @@ _RANGES = {
     "density": (0.0, np.inf),
     "coverage": (0.0, 1.0),
     "vendi": (1.0, np.inf),
-    "inception_score": (1.0, np.inf),
+    "classifier_score": (1.0, np.inf),
 }
 
 
@@ -85,17 +85,18 @@ def compare(
             are used; the counts in the figures say so.
         fake: Features of generated pictures, (m, d) float, limited alike.
         subjects: Who is on each real picture, (n,); None counts every picture as a person.
-        probabilities: Of a classifier on the real (n, C) and generated (m, C) pictures, for
-            `inception_score`; None leaves that out.
+        probabilities: Of a classifier on the real (n, C) and generated (m, C) pictures, for the
+            classifier score; None leaves that out.
         k: Which neighbour bounds a ball (`precision_recall_density_coverage`).
         splits: Cuts of the real set that a floor averages over; 0 for no floor.
         seed: Which random blocks and halves.
 
     Returns:
         ``frechet``, ``kernel``, ``precision``, ``recall``, ``density``, ``coverage``; ``vendi``
-        and, with `probabilities`, ``inception_score``, which look at the generated set only (their
+        and, with `probabilities`, ``classifier_score``, which look at the generated set only (their
         floor at the real one); ``frechet_infinity`` where the rows suffice for it. No ``vendi``
-        if a row is 0 throughout.
+        if a row is 0 throughout. The classifier score is the formula of `inception_score` on that
+        classifier's answers: an Inception score only if it is Inception's.
 
     Raises:
         ValueError: As the plain functions do, or if there is not one subject a real row.
@@ -221,7 +222,7 @@ def _measurer(
     def alone_of(side: np.ndarray) -> dict[str, float]:
         found = {} if directions is None else {"vendi": vendi_of_directions(directions[side])}
         if answers is not None:
-            found["inception_score"] = inception_score(stacked_answers[side])
+            found["classifier_score"] = inception_score(stacked_answers[side])
         return found
 
     def kernel_of(one: np.ndarray, other: np.ndarray) -> float:

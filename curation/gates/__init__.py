@@ -4,6 +4,7 @@
 stored scores with limits, so that these can be swept without scoring again.
 """
 
+from curation.gates.figures import wilson_interval
 from curation.gates.rules import (
     Agreement,
     Budget,
@@ -16,7 +17,7 @@ from curation.gates.rules import (
     Repeats,
     Scored,
 )
-from curation.gates.scoring import EVIDENCE, METRICS, Predictor, score, wilson_interval
+from curation.gates.scoring import EVIDENCE, METRICS, Predictor, score
 from curation.gates.selection import select
 
 __all__ = [

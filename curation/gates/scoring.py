@@ -2,9 +2,8 @@
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,8 +24,8 @@ from curation.duplicates import (
     own_distances,
     people_of,
 )
-from curation.features import ClassifierFeatures, Extractor, FeaturePredictor
-from curation.fidelity import compare
+from curation.features import Cached, ClassifierFeatures, Extractor, FeaturePredictor
+from curation.gates.figures import agreement_lines, fidelity_lines
 from curation.gates.identity import identity_distances
 from curation.gates.manifold import ball_ratios, evenly, held_out_ratios
 from curation.gates.memorisation import memorisation
@@ -77,6 +76,7 @@ def score(
     share: float = 0.005,
     neighbours: int = 5,
     seed: int = 0,
+    cache: Path | str | None = None,
 ) -> dict[str, Any]:
     """Judge every generated face by a classifier and against the training faces.
 
@@ -108,6 +108,8 @@ def score(
             use another.
         neighbours: k of precision, recall, density and coverage, and of the balls of realism.
         seed: Seed of intervals, floors and planted copies.
+        cache: Folder in which features are kept between calls (`curation.features.Cached`); None
+            to compute all. Changes nothing but the time.
 
     Returns:
         Counts, the overall agreement and the copy threshold.
@@ -132,8 +134,12 @@ def score(
             f"{_size(real.pictures)}; train the generator on this corpus or standardise both alike"
         )
 
+    def remembering(extractor: Extractor) -> Extractor:
+        return extractor if cache is None else Cached(extractor, cache)
+
     judge = predictor(classifier)
-    scores = _reading(judge, pictures, named, emotions)
+    probabilities = _probabilities(judge, pictures, emotions)
+    scores = _reading(judge, probabilities, named)
     evidence: dict[str, np.ndarray] = {
         "emotions": np.frombuffer("\n".join(emotions).encode(), np.uint8),
         "real_emotion": np.array([list(emotions).index(name) for name in real.named], np.int64),
@@ -142,7 +148,7 @@ def score(
         scores[measure] = _measured(pictures, function)
         evidence[f"real_{measure}"] = _measured(real.pictures, function)
 
-    measured_in = space()
+    measured_in = remembering(space())
     evidence["space"] = np.asarray(measured_in(pictures), np.float32)
     evidence["real_space"] = np.asarray(measured_in(real.pictures), np.float32)
     scores["off_manifold"], evidence["real_off_manifold"] = _realism(
@@ -172,7 +178,7 @@ def score(
         "missing": "not checked: no face embedding was given (gate.embedding)"
     }
     if identity is not None:
-        embedding = identity()
+        embedding = remembering(identity())
         found, distances, strangers = identity_distances(
             embedding(pictures), embedding(real.pictures), real.people
         )
@@ -189,7 +195,7 @@ def score(
             "median": float(np.median(strangers)),
         }
 
-    agreement = _agreement(scores["predicted"], named, emotions)
+    agreement = agreement_lines(scores["predicted"], named, emotions)
     place_of = {name: place for place, name in enumerate(real.ids)}
     held = _real_faces(known, holdout, emotions, databases=set(_databases(known)))
     metrics = {
@@ -218,18 +224,28 @@ def score(
         ),
         "fidelity": [
             line
-            for extractor in (
-                ClassifierFeatures(judge, note="trained on the real faces"),
-                *(make() for make in extractors),
+            for extractor, answers in (
+                (
+                    ClassifierFeatures(judge, note="trained on the real faces"),
+                    (_probabilities(judge, real.pictures, emotions), probabilities),
+                ),
+                *((make(), None) for make in extractors),
             )
-            for line in _fidelity(
-                extractor,
+            for line in fidelity_lines(
+                remembering(extractor),
                 fake=(pictures, named),
                 real=(real.pictures, real.named),
                 subjects=real.subjects,
                 emotions=emotions,
                 neighbours=neighbours,
                 seed=seed,
+                probabilities=answers,
+                classifier={
+                    "name": judge.name,
+                    "hash": judge.hash,
+                    "classes": len(judge.emotions),
+                    "temperature": (judge.calibration or {}).get("temperature"),
+                },
             )
         ],
     }
@@ -360,9 +376,8 @@ def _require_judgeable(made: Corpus, emotions: Sequence[str]) -> None:
         )
 
 
-def _reading(
-    judge: Predictor, pictures: np.ndarray, named: np.ndarray, emotions: Sequence[str]
-) -> dict[str, Any]:
+def _probabilities(judge: Predictor, pictures: np.ndarray, emotions: Sequence[str]) -> np.ndarray:
+    """Return calibrated probabilities (N, C), after a look at what the classifier knows."""
     outputs = list(judge.emotions)
     if missing := [emotion for emotion in emotions if emotion not in outputs]:
         raise ValueError(
@@ -376,93 +391,17 @@ def _reading(
             f"{judge.name} gave probabilities of shape {probabilities.shape}, expected "
             f"{expected}, all finite"
         )
+    return probabilities
+
+
+def _reading(judge: Predictor, probabilities: np.ndarray, named: np.ndarray) -> dict[str, Any]:
+    outputs = list(judge.emotions)
     columns = [outputs.index(emotion) for emotion in named]
     return {
         "predicted": np.array(outputs, dtype=object)[probabilities.argmax(axis=1)],
-        "agreement": probabilities[np.arange(len(pictures)), columns],
+        "agreement": probabilities[np.arange(len(probabilities)), columns],
         "confidence": probabilities.max(axis=1),
     }
-
-
-def _agreement(
-    predicted: np.ndarray, named: np.ndarray, emotions: Sequence[str]
-) -> list[dict[str, Any]]:
-    """Return one line an emotion, then one over all: who was read as what."""
-    lines = []
-    for emotion in (*emotions, "all"):
-        own = (named == emotion) | (emotion == "all")
-        agreed, n = int((predicted == named)[own].sum()), int(own.sum())
-        lines.append(
-            {
-                "emotion": emotion,
-                "value": agreed / n if n else None,
-                "n": n,
-                "agreed": agreed,
-                "interval": wilson_interval(agreed, n),
-                "read_as": dict(Counter(predicted[own].tolist())),
-            }
-        )
-    return lines
-
-
-def wilson_interval(hits: int, n: int) -> tuple[float, float] | None:
-    """Return the 95 % Wilson score interval of a share, None for no trials.
-
-    Wilson 1927. Unlike the normal interval it stays in [0, 1] and holds near 0 and 1.
-
-    Args:
-        hits: Successes, 0 … n.
-        n: Trials.
-    """
-    if n == 0:
-        return None
-    z = 1.959964
-    share = hits / n
-    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * (share * (1 - share) / n + z**2 / (4 * n**2)) ** 0.5
-    return max(0.0, centre - half), min(1.0, centre + half)
-
-
-def _fidelity(
-    extractor: Extractor,
-    *,
-    fake: tuple[np.ndarray, np.ndarray],
-    real: tuple[np.ndarray, np.ndarray],
-    subjects: Sequence[str | None],
-    emotions: Sequence[str],
-    neighbours: int,
-    seed: int,
-) -> Iterator[dict[str, Any]]:
-    """Yield one line an emotion, then one over all; `fake` and `real` are (pictures, emotions)."""
-    features, real_features = extractor(fake[0]), extractor(real[0])
-    # a picture of an unknown person counts as a person of its own
-    people = [f"?{place}" if name is None else name for place, name in enumerate(subjects)]
-    about = {
-        "extractor": extractor.name,
-        "hash": extractor.hash,
-        "resizer": extractor.resizer,
-        "k": neighbours,
-        "seed": seed,
-    }
-    for emotion in (*emotions, "all"):
-        own = (fake[1] == emotion) | (emotion == "all")
-        own_real = (real[1] == emotion) | (emotion == "all")
-        line: dict[str, Any] = {"emotion": emotion, **about}
-        if min(own.sum(), own_real.sum()) <= neighbours:
-            line["missing"] = (
-                f"{own.sum()} generated and {own_real.sum()} real faces; "
-                f"more than {neighbours} of each are needed"
-            )
-        else:
-            figures = compare(
-                real_features[own_real],
-                features[own],
-                subjects=np.array(people)[own_real],
-                k=neighbours,
-                seed=seed,
-            )
-            line |= {name: asdict(figure) for name, figure in figures.items()}
-        yield line
 
 
 def _size(pictures: np.ndarray) -> str:

@@ -39,7 +39,7 @@ class Survey:
         height: In pixels, (N,) int32.
         brightness: Mean grey level, (N,) float32 in [0, 255].
         contrast: Standard deviation of the grey level at 64 px, (N,) float32 in [0, 128].
-        patterns: `curation.duplicates.describe` of each picture, (N, 256) float32.
+        patterns: `curation.duplicates.describe` of each grey picture, (N, 256) float32.
         greys: Each picture at 64 px, (N, 64, 64) uint8, in a file that goes with the array.
     """
 
@@ -116,11 +116,11 @@ class Reader:
                 # handing single pictures to a single thread takes longer than they do
                 seen = list((pool.map if threads > 1 else map)(_measure, batch))
                 rows = slice(start, start + len(seen))
-                sizes[rows] = [size for size, _, _, _ in seen]
-                light[rows] = [figures for _, figures, _, _ in seen]
-                small = np.stack([picture for _, _, picture, _ in seen])
-                patterns[rows] = describe(small.transpose(0, 3, 1, 2))
-                greys[rows] = [grey for _, _, _, grey in seen]
+                sizes[rows] = [size for size, _, _ in seen]
+                light[rows] = [figures for _, figures, _ in seen]
+                small = np.stack([grey for _, _, grey in seen])
+                patterns[rows] = describe(small[:, None])
+                greys[rows] = small
                 start = rows.stop
         assert start == len(self), f"{start} pictures beside {len(self)} rows"
         return Survey(sizes[:, 0], sizes[:, 1], light[:, 0], light[:, 1], patterns, greys)
@@ -128,8 +128,7 @@ class Reader:
     def _encoded(self) -> Iterator[bytes]:
         for shard in self.corpus.shards:
             for batch in pq.ParquetFile(shard).iter_batches(batch_size=_BATCH, columns=["image"]):
-                for entry in batch.column(0):
-                    yield entry["bytes"].as_py()
+                yield from batch.column(0).field("bytes").to_pylist()
 
     def pictures(self, rows: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (row, (H, W, 3) uint8 RGB) of some rows in order; only their row groups are read.
@@ -154,13 +153,12 @@ class Reader:
                 start = stop
 
 
-def _measure(data: bytes) -> tuple[tuple[int, int], tuple[float, float], np.ndarray, np.ndarray]:
-    """Return size, mean and deviation of the grey level, and the picture at 64 px: RGB and grey."""
-    small = decode_png(data)
-    height, width = small.shape[:2]
+def _measure(data: bytes) -> tuple[tuple[int, int], tuple[float, float], np.ndarray]:
+    """Return size, mean and deviation of the grey level, and the picture at 64 px, grey."""
+    grey = cv2.cvtColor(decode_png(data), cv2.COLOR_RGB2GRAY)
+    height, width = grey.shape
     if (height, width) != (_SIDE, _SIDE):
         shrink = cv2.INTER_AREA if max(height, width) > _SIDE else cv2.INTER_CUBIC
-        small = cv2.resize(small, (_SIDE, _SIDE), interpolation=shrink)
-    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+        grey = cv2.resize(grey, (_SIDE, _SIDE), interpolation=shrink)
     mean, deviation = cv2.meanStdDev(grey)
-    return (width, height), (float(mean[0, 0]), float(deviation[0, 0])), small, grey
+    return (width, height), (mean[0, 0], deviation[0, 0]), grey

@@ -3,8 +3,8 @@
 Two steps. All pairs are compared by how light and dark lie in them (`curation.duplicates.describe`)
 and none is missed by hashing: the patterns are turned into their 40 lowest spatial frequencies,
 whose distance never exceeds the full one, so that most pairs fall away cheaply; a mirrored picture
-differs by the signs of the odd frequencies only. Pairs that lie close are
-then compared by their fine detail, which faces of one pose in one light do not share, and
+differs by the signs of the odd frequencies only. Pairs that lie close, as they are or mirrored, are
+then compared that way by their fine detail, which faces of one pose in one light do not share, and
 copies do.
 """
 
@@ -20,7 +20,7 @@ from curation.progress import track
 
 ALIKE = 0.8
 SAME = 0.95
-_CLOSE = 0.3  # distance of patterns; recompressed, mirrored and moved copies lie below
+CLOSE = 0.3  # distance of patterns; recompressed, mirrored and moved copies lie below
 _CELLS = 16
 _KEPT = 40
 _ROWS, _COLUMNS = 256, 1024  # of a block of products, small enough for a processor's cache
@@ -80,20 +80,22 @@ class Twins:
 
 @dataclass(frozen=True)
 class _Close:
-    """Pairs of rows whose patterns lie close: (M,) each."""
+    """Pairs of rows whose patterns lie close: (M,) each, `distances` (M, 2)."""
 
     first: np.ndarray
     second: np.ndarray
-    distance: np.ndarray
+    distances: np.ndarray  # as they are, and with one of them mirrored
     crossing: np.ndarray  # of two splits, databases or subjects, or under two labels
 
     def nearest(self, most: int) -> "_Close":
         """Drop the farthest of either sort, so that one person's many do not crowd out others."""
-        order = np.lexsort((self.second, self.first, self.distance))
+        order = np.lexsort((self.second, self.first, self.distances.min(axis=1)))
         crossing = self.crossing[order]
         rank = np.where(crossing, np.cumsum(crossing), np.cumsum(~crossing))
         kept = np.sort(order[rank <= np.where(crossing, most, most // 10)])
-        return _Close(self.first[kept], self.second[kept], self.distance[kept], self.crossing[kept])
+        return _Close(
+            self.first[kept], self.second[kept], self.distances[kept], self.crossing[kept]
+        )
 
 
 def find_twins(
@@ -102,6 +104,7 @@ def find_twins(
     facts: pd.DataFrame,
     *,
     alike: float = ALIKE,
+    close: float = CLOSE,
     most: int = 24,
     most_checked: int = _MOST_CHECKED,
 ) -> Twins:
@@ -114,13 +117,17 @@ def find_twins(
         alike: Correlation of detail from which on two are near-duplicates, in (0, 1]. At 0.8,
             copies are found that were recompressed, halved in size, brightened, mirrored, or moved
             by two per cent of the frame; half of those cropped by two per cent, none by five.
+        close: Distance of patterns below which detail is compared at all, in (0, 2]. Copies that
+            keep to their frame lie below 0.1, which spares most of the comparisons.
         most: Pairs to name of each kind.
         most_checked: Pairs across splits, databases, subjects or labels whose detail is compared;
             a tenth of it for the others.
 
     Raises:
-        ValueError: If `alike` is out of range.
+        ValueError: If `alike` or `close` is out of range.
     """
+    if not 0 < close <= 2:
+        raise ValueError(f"close={close} is a distance of patterns in (0, 2]; 0.3 is ample")
     if not 0 < alike <= 1:
         raise ValueError(f"--alike {alike} is a correlation in (0, 1]; 0.8 suits photographs")
     # a geometric copy is like its parent by intention, and like its parent's twins through it
@@ -129,20 +136,20 @@ def find_twins(
         name: pd.factorize(facts[name].iloc[rows], use_na_sentinel=True)[0]
         for name in ("split", "database", "subject", "emotion")
     }
-    close, candidates = _close_pairs(patterns[rows], codes, most_checked)
-    detail = _details(greys, rows[close.first], rows[close.second])
-    flags = _kinds(codes, close.first, close.second, detail)
+    found, candidates = _close_pairs(patterns[rows], codes, close, most_checked)
+    detail = _details(greys, rows[found.first], rows[found.second], found.distances < close)
+    flags = _kinds(codes, found.first, found.second, detail)
     near = detail >= alike
     pairs: dict[str, list[Pair]] = {}
     untold = near.copy()
     for kind, flag in flags.items():
         own = np.flatnonzero(flag & untold)
         untold &= ~flag
-        order = own[np.lexsort((close.second[own], close.first[own], -detail[own]))[:most]]
+        order = own[np.lexsort((found.second[own], found.first[own], -detail[own]))[:most]]
         pairs[kind] = [
             Pair(
-                int(rows[close.first[at]]),
-                int(rows[close.second[at]]),
+                int(rows[found.first[at]]),
+                int(rows[found.second[at]]),
                 float(detail[at]),
                 tuple(name for name, other in flags.items() if other[at]),
             )
@@ -174,33 +181,37 @@ def detail_correlation(one: np.ndarray, other: np.ndarray) -> float:
     """
     if np.array_equal(one, other):
         return 1.0
-    return _correlation(_detail(one), _detail(other))
+    return _correlation(_detail(one), _detail(other), (True, True))
 
 
-def _details(greys: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return `detail_correlation` of pairs of rows, (M,) float64."""
+def _details(
+    greys: np.ndarray, first: np.ndarray, second: np.ndarray, ways: np.ndarray
+) -> np.ndarray:
+    """Return `detail_correlation` of pairs of rows, (M,) float64.
+
+    `ways`, (M, 2) bool: whether to compare a pair as it is, and with one of it mirrored.
+    """
     found = np.empty(len(first))
-    known: dict[int, np.ndarray] = {}  # of the rows around: pairs come sorted by their first
-    at = -1
-    for place, (one, other) in enumerate(zip(first.tolist(), second.tolist(), strict=True)):
-        if one != at:
-            at, known = one, {row: detail for row, detail in known.items() if row >= one}
+    known: dict[int, np.ndarray] = {}
+    pairs = zip(first.tolist(), second.tolist(), ways.tolist(), strict=True)
+    for place, (one, other, way) in enumerate(pairs):
         for row in (one, other):
             if row not in known:
                 known[row] = _detail(greys[row])
         same = np.array_equal(greys[one], greys[other])
-        found[place] = 1.0 if same else _correlation(known[one], known[other])
+        found[place] = 1.0 if same else _correlation(known[one], known[other], way)
         if len(known) > _MOST_KNOWN:
-            known = {one: known[one]}
+            known.clear()
     return found
 
 
-def _correlation(one: np.ndarray, other: np.ndarray) -> float:
+def _correlation(one: np.ndarray, other: np.ndarray, ways: Sequence[bool]) -> float:
     inner = np.ascontiguousarray(other[_REACH:-_REACH, _REACH:-_REACH])
     if cv2.meanStdDev(inner)[1][0, 0] < _FLAT or cv2.meanStdDev(one)[1][0, 0] < _FLAT:
         return 0.0
     best = -1.0
-    for variant in (one, cv2.flip(one, 1)):
+    for mirrored in (place for place in (False, True) if ways[place]):
+        variant = cv2.flip(one, 1) if mirrored else one
         best = max(best, cv2.minMaxLoc(cv2.matchTemplate(variant, inner, cv2.TM_CCOEFF_NORMED))[1])
         if best >= SAME:
             break  # a copy for certain, whatever its mirrored picture would add
@@ -229,26 +240,26 @@ def _kinds(
 
 
 def _close_pairs(
-    vectors: np.ndarray, codes: dict[str, np.ndarray], most: int
+    vectors: np.ndarray, codes: dict[str, np.ndarray], within: float, most: int
 ) -> tuple[_Close, int]:
-    """Return the closest pairs, and how many were close."""
+    """Return the closest pairs within a distance, and how many there were."""
     even, odd = _lowest(vectors)
     half = 0.5 * (np.einsum("nk,nk->n", even, even) + np.einsum("nk,nk->n", odd, odd))
     total = 0
     nothing = np.empty(0, np.intp)
-    close = _Close(nothing, nothing, np.empty(0, np.float32), np.empty(0, bool))
+    close = _Close(nothing, nothing, np.empty((0, 2), np.float32), np.empty(0, bool))
     for start in track(range(0, len(vectors), _ROWS), label="compare", unit="block"):
-        first, second, distance = _block(vectors, even, odd, half, start)
+        first, second, distances = _block(vectors, even, odd, half, start, within)
         if not len(first):
             continue
         total += len(first)
         crossing = np.zeros(len(first), bool)
         for code in codes.values():
             crossing |= code[first] != code[second]
-        found = _Close(first, second, distance, crossing)
+        found = _Close(first, second, distances, crossing)
         joined = (
             np.concatenate([getattr(close, name), getattr(found, name)])
-            for name in ("first", "second", "distance", "crossing")
+            for name in ("first", "second", "distances", "crossing")
         )
         close = _Close(*joined).nearest(most)
     return close, total
@@ -265,12 +276,17 @@ def _lowest(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _block(
-    vectors: np.ndarray, even: np.ndarray, odd: np.ndarray, half: np.ndarray, start: int
+    vectors: np.ndarray,
+    even: np.ndarray,
+    odd: np.ndarray,
+    half: np.ndarray,
+    start: int,
+    within: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Compare a block of rows with itself and all later ones: rows, rows, distances."""
+    """Compare a block of rows with itself and all later ones: rows, rows, distances (M, 2)."""
     stop = min(start + _ROWS, len(vectors))
     rows = slice(start, stop)
-    limit = -0.5 * _CLOSE**2 - 1e-5
+    limit = -0.5 * within**2 - 1e-5
     found = []
     for begin in range(start, len(vectors), _COLUMNS):
         end = min(begin + _COLUMNS, len(vectors))
@@ -284,17 +300,16 @@ def _block(
         places = np.argwhere(bound >= limit) + np.array([start, begin])
         found.append(places[places[:, 0] < places[:, 1]])
     first, second = np.concatenate([np.empty((0, 2), np.intp), *found]).T
-    distance = np.empty(len(first), np.float32)
+    distances = np.empty((len(first), 2), np.float32)
     for begin in range(0, len(first), 65536):
         part = slice(begin, begin + 65536)
         this, that = vectors[first[part]], vectors[second[part]]
         mirrored = this.reshape(-1, _CELLS, _CELLS)[..., ::-1].reshape(this.shape)
-        products = np.maximum(
-            np.einsum("nk,nk->n", this, that), np.einsum("nk,nk->n", mirrored, that)
-        )
-        distance[part] = np.sqrt(np.maximum(2 - 2 * products, 0))
-    keep = distance < _CLOSE
-    return first[keep], second[keep], distance[keep]
+        for way, variant in enumerate((this, mirrored)):
+            products = np.einsum("nk,nk->n", variant, that)
+            distances[part, way] = np.sqrt(np.maximum(2 - 2 * products, 0))
+    keep = distances.min(axis=1) < within
+    return first[keep], second[keep], distances[keep]
 
 
 def exact(ids: Sequence[str]) -> list[list[int]]:

@@ -1,0 +1,1 @@
+"""The command ``affectory doctor``: a file for each thing that it looks at."""
