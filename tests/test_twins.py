@@ -16,7 +16,14 @@ ROOT = Path(__file__).parents[1]
 # fewer people, smaller networks, fewer steps: mud, but all of the road
 TWINS = {
     "gong_sfew_small": (
-        ["~backbones.resnet34", "~backbones.resnet50", "protocol.parts=2", "database.subjects=4"],
+        [
+            # a look into a ResNet takes longer than its training
+            "report.explain=false",
+            "~backbones.resnet34",
+            "~backbones.resnet50",
+            "protocol.parts=2",
+            "database.subjects=4",
+        ],
         {"split": 2, "part": 2, "backbone": 1, "arm": 2, "seed": 1},
     ),
     "vanderweel2019_affectnet_small": (
@@ -35,6 +42,7 @@ TWINS = {
             "database.subjects=8",
             "protocol.seeds=[0]",
             "backbones.dao2021.training.phases.train.length=1 epochs",
+            "report.explain=false",
         ],
         {"split": 1, "part": 1, "backbone": 1, "arm": 1, "seed": 1},
     ),
