@@ -3,12 +3,19 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from classifiers.finetune import Fitted, fit
+from classifiers.networks import Network
+from classifiers.prefix import PrefixCache
 from classifiers.training import Training
+from curation.corpus import Corpus
+from curation.decoded import decoded
+from curation.recipes import Recipe
 
 logger = logging.getLogger(__name__)
 
@@ -84,3 +91,66 @@ def _standing(fitted: Fitted) -> dict[str, float]:
     if fitted.training.phases[line["phase"]].stop_after is not None:
         line = min(lines, key=lambda line: line["validation_loss"])
     return {key: value for key, value in line.items() if key.startswith("validation_")}
+
+
+def search_layers(
+    corpus: Path,
+    out: Path,
+    *,
+    emotions: Sequence[str],
+    network: Network,
+    training: Training,
+    recipe: Recipe,
+    candidates: Sequence[int],
+    validation: float,
+    seed: int,
+    cache: Path | str | None = None,
+    accelerator: str = "auto",
+) -> dict[str, Any]:
+    """Stage ``search_layers``: `search_k` on a corpus's training people. No test face is read.
+
+    Args:
+        corpus: The augmented corpus.
+        out: An empty folder; receives ``layers.csv``, the table of `Search`.
+        emotions: The outputs, in order; other rows are left out.
+        network: Builds the network for a number of classes.
+        training: How; the last phase's ``trains`` is what is searched.
+        recipe: Which real faces and copies are trained on, as an arm of the benchmark.
+        candidates: Numbers of last layers to try.
+        validation: Share of the training people held out, in (0, 1).
+        seed: Of people held out and trainings.
+        cache: See `classifiers.cells.train_cell`.
+        accelerator: Lightning's: ``auto``, ``cpu``, ``gpu``, …
+
+    Returns:
+        ``best``, ``table``, ``validation_rows`` and ``train_rows``.
+
+    Raises:
+        ValueError: If there are no candidates, or nobody is held out.
+    """
+    data = Corpus(corpus)
+    facts = data.facts
+    rows = np.flatnonzero(recipe.choose(facts, facts.iloc[:0], emotions, label="search").corpus)
+    codes = facts["emotion"].map({name: code for code, name in enumerate(emotions)})
+    found = search_k(
+        decoded([data], Path(cache, "pictures") if cache else out),
+        codes.fillna(0).to_numpy(np.int64),
+        candidates=list(candidates),
+        training=replace(training, validation=validation),
+        classes=len(emotions),
+        network=network,
+        seed=seed,
+        rows=rows,
+        subjects=facts["subject"].fillna(facts["parent"]).fillna(facts["id"]).to_numpy(object),
+        ids=facts["id"].to_numpy(object),
+        prefix=PrefixCache(Path(cache, "prefix") if cache else None),
+        accelerator=accelerator,
+    )
+    pd.DataFrame(found.table).to_csv(out / "layers.csv", index=False)
+    logger.info("the last %d layers are best on %d pictures", found.best, found.validation_rows)
+    return {
+        "best": found.best,
+        "table": found.table,
+        "validation_rows": found.validation_rows,
+        "train_rows": len(rows),
+    }

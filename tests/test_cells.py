@@ -9,6 +9,7 @@ from classifiers.cells import train_cell
 from classifiers.networks import small_cnn
 from classifiers.predict import Predictor
 from classifiers.protocols import benchmark
+from classifiers.search import search_layers
 from classifiers.splits import ByPicture, BySubject, External
 from classifiers.training import Phase, Training
 from curation.artifact import write_json
@@ -332,3 +333,32 @@ def test_valence_and_arousal_are_learnt_where_somebody_judged_them(tmp_path):
     corpus(tmp_path / "bare" / "gan", rows("train", "studio", 1, origin="gan", first=9))
     with pytest.raises(ValueError, match="would train on has valence and arousal"):
         cell(tmp_path / "bare", tmp_path / "none", arm="original", training=training)
+
+
+def test_how_many_layers_to_tune_is_found_by_training_people_alone(corpora, tmp_path):
+    training = Training(
+        {
+            "head": Phase(length=2, trains=0, learning_rate=0.01),
+            "tune": Phase(length=4, trains=1, learning_rate=0.01),
+        },
+        batch_size=16,
+    )
+    found = search_layers(
+        corpora / "real",
+        tmp_path,
+        emotions=EMOTIONS,
+        network=NETWORK,
+        training=training,
+        recipe=ARMS["geometric"],
+        candidates=[4, 0],
+        validation=0.4,
+        seed=0,
+        accelerator="cpu",
+    )
+    table = pd.read_csv(tmp_path / "layers.csv")
+    assert list(table["trains"]) == [0, 4]
+    assert table["trained"].is_monotonic_increasing
+    assert found["train_rows"] == 40
+    assert found["validation_rows"] == 16  # two of five people, their copies included
+    best = table.loc[table["validation_accuracy"].idxmax(), "trains"]
+    assert found["best"] == best
