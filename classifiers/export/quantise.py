@@ -46,10 +46,13 @@ def quantised(model: "onnx.ModelProto", images: np.ndarray) -> "onnx.ModelProto"
 
     Quantise and dequantise nodes around each operation (QDQ), which every runtime understands.
     Ranges of activations hold 99.99 % of their values over the pictures, so that a single outlier
-    does not coarsen all the rest (Wu et al. 2020, arXiv:2004.09602, section 4). Weights keep to
-    seven bits, since eight overflow in the 16-bit sums of processors without VNNI, and one file
-    must say the same everywhere. What stands before the first layer, the normalisation, and what
-    follows the last stay in float32.
+    does not coarsen all the rest (Wu et al. 2020, arXiv:2004.09602, section 4): of a MobileNetV2
+    that changes 3.0 % of first choices where smallest and largest values change 4.5 %. What stands
+    before the first layer, the normalisation, and what follows the last stay in float32.
+
+    On x86 processors without VNNI, onnxruntime adds pairs of products in 16 bits, which can
+    saturate. Weights of seven bits cannot, but change 4.9 % of first choices, on every machine
+    (n = 2,100), so weights have eight.
 
     Args:
         model: In float32, batch-norm folded.
@@ -78,7 +81,6 @@ def quantised(model: "onnx.ModelProto", images: np.ndarray) -> "onnx.ModelProto"
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             per_channel=True,
-            reduce_range=True,
             op_types_to_quantize=list(QUANTISED),
             nodes_to_exclude=_unlearned(model),
             calibrate_method=CalibrationMethod.Percentile,
