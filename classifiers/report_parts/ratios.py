@@ -14,7 +14,7 @@ from classifiers.statistics import Estimate
 from curation.recipes import Part, Recipe
 
 SPREAD = "band: standard deviation over trainings"
-INTERVAL = "each against its own reference; band: 95 % interval over trainings and people"
+INTERVAL = "band: 95 % interval over trainings and people"
 ADDED = ("gan", "imported", "geometric")  # the part that a series varies, the first that it has
 
 
