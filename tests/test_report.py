@@ -512,7 +512,7 @@ def test_cells_are_one_line_of_the_time_table_and_each_is_named_by_its_hash(made
         folder.mkdir()
         write_record(
             folder, "cell.json", "train_cell", {},
-            split="external", part=0, backbone="small_cnn", arm=arm, run=run,
+            split="external", part=0, backbone="small_cnn", arm=arm, trial=run,
             content=f"feed{arm}{run}",
         )  # fmt: skip
         cells.append({"path": str(folder), "content": "x"})

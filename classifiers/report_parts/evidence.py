@@ -20,7 +20,7 @@ from curation.lineage import Record, lineage, read_record
 Face = dict[Any, Any]  # a row of a corpus without its picture
 ALL = "all"
 CELL = "train_cell"  # the stage whose results a benchmark gathers, many of a kind
-_CELL_PLACE = ("fold", "split", "part", "backbone", "arm", "run")
+_CELL_PLACE = ("fold", "split", "part", "backbone", "arm", "trial")
 
 
 def synthetic_faces(folders: Sequence[Path]) -> list[Face]:

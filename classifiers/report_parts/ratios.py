@@ -70,7 +70,7 @@ def ratio_section(bench: Bench) -> dict[str, Any] | None:
     return {
         "figures": figures,
         "keys": [(charts.key(number % 8), one.name) for number, one in enumerate(series)],
-        "table": _table(bench, rows),
+        "table": _table(rows),
     }
 
 
@@ -153,7 +153,7 @@ def _gains(
         claim = bench.claim(figure)
         if claim or figure["arm"] in bench.summary["references"].values():
             x.append(ratio)
-            # the reference gains nothing over itself, surely
+            # the first point adds nothing, to whatever it is held against
             gains.append(estimate(claim["both"]) if claim else Estimate(0.0, 0.0, 0.0, 0))
     return charts.Curve(
         name, x, [100 * gain.value for gain in gains], number,
@@ -178,19 +178,19 @@ def _row(
         None if figure.get("train_rows") is None else round(figure["train_rows"]),
         (figure["accuracy"]["mean"], figure["accuracy"].get("std")),
         interval(figure),
+        claim["reference"] if claim else None,
         gain.value if gain else None,
         (gain.low, gain.high) if gain else None,
         claim["verdict"] if claim else None,
     ]
 
 
-def _table(bench: Bench, rows: Sequence[Sequence[Any]]) -> Table:
-    references = ", ".join(sorted(set((bench.summary.get("references") or {}).values())))
+def _table(rows: Sequence[Sequence[Any]]) -> Table:
     return Table(
         "ratios",
         "Accuracy by ratio (added pictures for each real face), per cent, mean ± standard "
-        "deviation over trainings; gain against "
-        f"{references or 'the reference'} in percentage points; intervals: trainings and people",
+        "deviation over trainings; gain in percentage points, each against the arm that is named; "
+        "intervals over trainings and people",
         [
             Column("test database", tables.TEXT),
             Column("series", tables.TEXT),
@@ -199,6 +199,7 @@ def _table(bench: Bench, rows: Sequence[Sequence[Any]]) -> Table:
             Column("trained on", tables.COUNT),
             Column("accuracy", tables.SPREAD),
             Column("95 % interval", tables.BOUNDS),
+            Column("against", tables.TEXT),
             Column("gain", tables.POINTS),
             Column("95 % of the gain", tables.GAIN),
             Column("verdict", tables.VERDICT),

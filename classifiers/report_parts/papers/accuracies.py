@@ -219,7 +219,8 @@ def scores(whole: Reproduction, content: Published) -> Table | None:
             rows.append([model, PUBLISHED, variant, *((share(value), None) for value in values)])
         for figure in whole.bench.figures:
             if figure["backbone"] == backbone:
-                words = ", ".join([figure["arm"], whole.bench.place({**figure, "backbone": ALL})])
+                arm = whole.paper.arms.get(figure["arm"], figure["arm"])
+                words = f"{arm}, {whole.bench.place({**figure, 'backbone': ALL})}"
                 rows.append([model, HERE, words, *(_score(figure, name) for name in names)])
     columns = [
         Column("network", tables.TEXT),

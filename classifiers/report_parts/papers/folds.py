@@ -114,7 +114,8 @@ def folds(whole: Reproduction, content: Published) -> Table | None:
         values = part["accuracy"].to_numpy()
         std = float(values.std(ddof=1)) if len(values) > 1 else None
         model = whole.paper.model(str(backbone)) or str(backbone)
-        words = f"{arm}, {str(split).replace('_', ' ')}"
+        pictures = whole.paper.arms.get(str(arm), str(arm))
+        words = f"{pictures}, {str(split).replace('_', ' ')}"
         mean = (float(values.mean()), std)
         rows.append([HERE, model, words, *_filled([float(v) for v in values], most), mean])
     columns = [
