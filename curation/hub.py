@@ -33,11 +33,12 @@ TIMEOUT_S = 10.0
 """How long the server may take to answer at all."""
 
 
-def settings(model: str) -> dict[str, Any]:
+def settings(model: str, *, key: str = "classifier.network.name") -> dict[str, Any]:
     """Return timm's description of published weights: address, normalisation, size, licence.
 
     Args:
         model: timm's name, with the weights' tag or for the default ones.
+        key: Configuration key of `model`, for errors.
 
     Raises:
         ValueError: If timm knows no such network or weights.
@@ -50,8 +51,8 @@ def settings(model: str) -> dict[str, Any]:
         found = None
     if found is None:
         raise ValueError(
-            f"timm knows no {model}; python -c 'import timm; print(timm.list_pretrained())' lists "
-            "those with weights"
+            f"timm knows no {model} ({key}); "
+            "python -c 'import timm; print(timm.list_pretrained())' lists those with weights"
         )
     return found.to_dict()
 
@@ -87,6 +88,17 @@ def find(model: str) -> Path | None:
 
     there = try_to_load_from_cache(*place.split())
     return Path(there) if isinstance(there, str) else None
+
+
+def how_to_fetch(model: str) -> str:
+    """Return how a person gets published weights into the cache, as part of a sentence."""
+    place = address(model)
+    call = next((call for call, known in BACKBONES.items() if known == model), None)
+    if call is not None:
+        return f"fetch them once with `affectory prefetch {call}` (from {place})"
+    if "://" in place:
+        return f"copy them once from {place} to {_torch_file(place)}"
+    return f"fetch them once with `hf download {place}`"
 
 
 def fetch(model: str) -> Path:

@@ -291,6 +291,14 @@ def test_the_predictor_refuses_other_sizes_and_types(gate):
         predictor.probabilities(np.zeros((2, 3, 32, 32), np.float32))
 
 
+def test_weights_under_other_names_are_refused_with_the_way_out(tmp_path):
+    network = NETWORK(2)
+    network.head = torch.nn.Linear(network.width, 2)  # type: ignore[assignment]
+    save_ensemble([network], tmp_path, emotions=EMOTIONS, size=(32, 32))
+    with pytest.raises(ValueError, match=r"fold-0.safetensors does not fit .*train_classifier aga"):
+        Predictor.load(tmp_path)
+
+
 def test_the_hash_follows_the_weights(tmp_path):
     hashes = []
     for seed, name in ((0, "a"), (0, "b"), (1, "c")):

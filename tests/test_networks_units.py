@@ -1,12 +1,19 @@
 """Trunks as sequences of units, and layers as Keras and the papers count them."""
 
+from pathlib import Path
+
 import pytest
 import timm
 import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from classifiers.networks import timm_network
 from classifiers.networks.timm_trunks import units
+
+CONFIGS = sorted((Path(__file__).parents[1] / "conf" / "classifier").glob("*.yaml"))
 
 
 def with_statistics(network):
@@ -109,3 +116,18 @@ def test_the_last_k_layers_are_those_of_keras(name, counts):
         assert cut == len(network.trunk) or any(
             weight.requires_grad for weight in network.trunk[cut].parameters()
         )
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_config_states_its_cost_and_its_network_takes_its_pictures(path):
+    config = OmegaConf.load(path)
+    if "weights" in config.network.keys():  # noqa: SIM118  a key without a value is not "in"
+        config.network.weights = "random"
+    with torch.device("meta"):
+        network = instantiate(config.network)(7).eval()
+        side = network.normalise.size or 64
+        with FlopCounterMode(display=False) as counted:
+            logits = network(torch.zeros(1, 3, side, side))
+    assert logits.shape == (1, 7)
+    # an operation is a multiplication or an addition there
+    assert counted.get_total_flops() / 2e9 == pytest.approx(config.cost, rel=0.01)

@@ -10,6 +10,9 @@ How counts relate: Keras counts running means and variances of batch norms among
 parameters, and its Inceptions have no scale (gamma) in them. So Keras's count is ours plus the
 running statistics minus the scales: 21,802,784 for Inception v3, 54,336,736 for
 Inception-ResNet v2, and for the VGGs, which have no norms, 14,714,688 and 20,024,384 on both sides.
+Given the same weights the two compute the same, to rounding, but for one thing: the pools inside
+timm's Inception v3 count the zeros of the padding, as torchvision's do and TensorFlow's do not.
+
 A `Layer` leaves the scales out, so unfreezing k layers trains as many parameters as in the paper,
 and the scales, 1 in TensorFlow's weights, stay; they train only with the whole trunk.
 """

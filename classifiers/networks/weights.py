@@ -46,12 +46,9 @@ def find_weights(name: str, weights: Path | str) -> Path | None:
         return path
     if there := hub.find(name):
         return there
-    call = next((call for call, known in hub.BACKBONES.items() if known == name), None)
-    place = hub.address(name)
-    fetch = f"`affectory prefetch {call}`" if call else f"`hf download {place}`"
     raise FileNotFoundError(
-        f"the ImageNet weights of {name} are not in the cache; fetch them once with {fetch} (from "
-        f"{place}), or set classifier.network.weights to a file of them, or to `random`"
+        f"the ImageNet weights of {name} are not in the cache; {hub.how_to_fetch(name)}, or set "
+        "classifier.network.weights to a file of them, or to `random`"
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from curation import hub
 from curation.artifact import file_hash, fingerprint
 from curation.features.protocol import batches, require_pictures
 from curation.features.resizing import resize, resizer_name
@@ -78,18 +79,7 @@ class TimmModel:
 
     @cached_property
     def _settings(self) -> dict[str, Any]:
-        import timm
-
-        try:
-            settings = timm.get_pretrained_cfg(self.model)
-        except RuntimeError:  # no such tag
-            settings = None
-        if settings is None:
-            raise ValueError(
-                f"timm knows no {self.model} (features.model); "
-                "python -c 'import timm; print(timm.list_pretrained())' lists those with weights"
-            )
-        return settings.to_dict()
+        return hub.settings(self.model, key="features.model")
 
     @property
     def _side(self) -> int:
@@ -107,23 +97,13 @@ class TimmModel:
                     f"no file {self.weights} (features.weights) with the weights of {self.model}"
                 )
             return self.weights
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import LocalEntryNotFoundError
-
-        repository = self._settings.get("hf_hub_id")
-        if not repository:
-            raise FileNotFoundError(
-                f"the hub holds no weights of {self.model}; name a file in features.weights"
-            )
-        file = self._settings.get("hf_hub_filename") or "model.safetensors"
-        try:
-            return Path(hf_hub_download(repository, file, local_files_only=True))
-        except LocalEntryNotFoundError:
-            raise FileNotFoundError(
-                f"the weights of {self.model} are not in the hub's cache; fetch them once with "
-                f"`hf download {repository} {file}`, or name a copy of that file in "
-                "features.weights"
-            ) from None
+        _ = self._settings  # says which key is wrong where timm knows no such network
+        if there := hub.find(self.model):
+            return there
+        raise FileNotFoundError(
+            f"the weights of {self.model} are not in the cache; {hub.how_to_fetch(self.model)}, "
+            "or name a copy of that file in features.weights"
+        )
 
     @cached_property
     def _network(self) -> torch.nn.Module:
