@@ -29,6 +29,8 @@ TOOLS = {
     "redraw": "gan.redraw",
     "walk": "gan.walk",
     "project": "gan.project",
+    "export": "curation.export",
+    "watch": "classifiers.watch",
 }
 
 USAGE = """\
@@ -53,6 +55,8 @@ usage: affectory <stage> [key=value ...] [-m]
   affectory redraw <row id> --in <folder>    a published face drawn again and compared
   affectory walk <gan> --out walk.mp4        a film of faces that change into each other
   affectory project <gan> <picture> --out d  how near a generator comes to a face
+  affectory export <recogniser or GAN>       ONNX files that run anywhere, compared with PyTorch
+  affectory watch <exported> <camera or film>   faces and their emotions, as they move
 
 experiments: {experiments}
 """

@@ -78,7 +78,7 @@ def lineage(folders: Iterable[Path]) -> list[Record]:
         for entries in record.inputs.values():
             for entry in entries:
                 if path := entry.get("path"):
-                    visit(_located(Path(path), folder))
+                    visit(located(Path(path), folder))
         found[folder] = record
 
     for folder in folders:
@@ -86,12 +86,18 @@ def lineage(folders: Iterable[Path]) -> list[Record]:
     return list(found.values())
 
 
-def _located(path: Path, beside: Path) -> Path:
-    """Find an input where it was, or where it is now if the experiment was moved as a whole."""
+def located(path: Path, beside: Path) -> Path:
+    """Return an input where it was, or where it is now if the experiment was moved as a whole.
+
+    Args:
+        path: As a record has it.
+        beside: The folder of that record.
+    """
     if path.is_dir():
         return path
-    for parent in beside.parents:
-        for parts in range(1, min(len(path.parts), 4) + 1):
+    # the most of its path first: what was made from a folder may bear the same last name
+    for parts in range(min(len(path.parts), 4), 0, -1):
+        for parent in beside.parents:
             if (place := parent.joinpath(*path.parts[-parts:])).is_dir():
                 return place
     return path

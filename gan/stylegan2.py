@@ -189,7 +189,10 @@ class Generator(networks.Generator):
             # a full-size draw on the CPU would wait for its copy to the device
             seed = int(torch.randint(2**62, (), generator=chance))
             chance = torch.Generator(w.device).manual_seed(seed)
-        x = self.constant.expand(len(w), -1, -1, -1).contiguous(memory_format=torch.channels_last)
+        count = w.shape[
+            0
+        ]  # len() is one number for good where the network is traced (`gan.export`)
+        x = self.constant.expand(count, -1, -1, -1).contiguous(memory_format=torch.channels_last)
         rgb, first = None, 0
         for level in self.levels:
             assert isinstance(level, GeneratorLevel)

@@ -7,7 +7,7 @@ or of itself, and a model is loaded once for each thread, as OpenCV's keep state
 """
 
 from curation.detect.eyes import EyeCascades
-from curation.detect.faces import Box, Detector, Face, choose_face
+from curation.detect.faces import Box, Detector, Face, choose_face, distinct_faces
 from curation.detect.haar import Haar, WholePicture
 from curation.detect.mtcnn import Mtcnn
 from curation.detect.ssd import DnnSsd
@@ -24,4 +24,5 @@ __all__ = [
     "WholePicture",
     "YuNet",
     "choose_face",
+    "distinct_faces",
 ]

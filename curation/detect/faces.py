@@ -92,9 +92,7 @@ def choose_face(
     height, width = image.shape[:2]
     smallest = min_face if min_face >= 1 else min_face * min(height, width)
     chosen = [
-        face
-        for face in map(_best_of_one, _groups(faces))
-        if max(face.box.width, face.box.height) >= smallest
+        face for face in distinct_faces(faces) if max(face.box.width, face.box.height) >= smallest
     ]
     if not chosen:
         return TOO_SMALL
@@ -110,6 +108,11 @@ def choose_face(
         return box.width * box.height * central, box  # the box itself breaks ties in any order
 
     return max(chosen, key=prominence)
+
+
+def distinct_faces(faces: Sequence[Face]) -> list[Face]:
+    """Return one face for each that a picture shows: the best of boxes on one (`same_face`)."""
+    return [_best_of_one(group) for group in _groups(faces)]
 
 
 def same_face(one: Box, other: Box) -> bool:

@@ -15,7 +15,7 @@ PURPOSES = {
     "tensorboard": "curves of a training in TensorBoard: +gan/loggers=tensorboard",
     "wandb": "curves of a training in Weights & Biases: +gan/loggers=wandb",
     "mlflow": "curves of a training in MLflow: +gan/loggers=mlflow",
-    "onnx": "features of an ONNX file: features=onnx",
+    "onnx": "recognisers and generators in ONNX files: affectory export, watch; features=onnx",
     "faiss": "approximate nearest neighbours among very many faces",
     "hygiene": "doubtful labels: affectory check_labels",
     "explain": "maps of what a recogniser judges by: affectory explain, and the report",
