@@ -21,10 +21,11 @@ import numpy as np
 import torch
 
 from classifiers.export import export_recogniser
+from classifiers.finetune import fit
 from classifiers.networks import Network, small_cnn, timm_network
 from classifiers.predict import Predictor, save_ensemble
 from classifiers.runtime import MODELS, OnnxPredictor, Pipeline
-from classifiers.train import fit
+from classifiers.training import Phase, Training
 from classifiers.watch import Film, Tracker, watch
 from curation.align import TemplateFrame
 from curation.artifact import write_json
@@ -115,21 +116,18 @@ def exported(place: Path, title: str, corpus: Corpus, steps: int) -> Path:
         classes=len(EMOTIONS),
         network=network,
         seed=0,
+        training=Training(
+            {"train": Phase(steps, learning_rate=rate, weight_decay=0.05, warmup=0.2)},
+            sampling="balanced",
+            mirror=0.5,
+            label_smoothing=0.05,
+        ),
         label=title,
-        steps=steps,
-        batch_size=32,
-        learning_rate=rate,
-        weight_decay=0.05,
-        label_smoothing=0.05,
-        mirror=True,
-        balanced=True,
-        warmup=0.2,
-        precision="32-true",
         accelerator="cpu",
     )
     folder, out = place / "classifiers" / title, place / "exported" / title
     folder.mkdir(parents=True)
-    save_ensemble([fitted], folder, emotions=EMOTIONS, size=(SIZE, SIZE))
+    save_ensemble([fitted.recogniser], folder, emotions=EMOTIONS, size=(SIZE, SIZE))
     facts = export_recogniser(folder, out, corpus=corpus.path)["facts"]
     face = corpus.images(~train)[:1]
     network_itself = Predictor.load(folder, device="cpu").networks[0]
