@@ -209,6 +209,11 @@ def yunet(folder):
 
 
 class Quiet(SimpleHTTPRequestHandler):
+    def send_head(self):
+        # file times have whole seconds here: a file that a test changes looks unchanged
+        del self.headers["If-Modified-Since"]
+        return super().send_head()
+
     def log_message(self, *_):
         pass
 
@@ -233,8 +238,8 @@ def chromium(tmp_path_factory):
     options.binary_location = CHROMIUM
     switches = (
         "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
-        "--disable-dev-shm-usage --disable-background-networking --disable-component-update --disable-sync "
-        "--use-fake-device-for-media-stream --use-fake-ui-for-media-stream"
+        "--disable-dev-shm-usage --disable-background-networking --disable-component-update "
+        "--disable-sync --use-fake-device-for-media-stream --use-fake-ui-for-media-stream"
     )
     profile = tmp_path_factory.mktemp("chromium")
     for switch in (*switches.split(), f"--user-data-dir={profile}"):
@@ -338,9 +343,7 @@ CONTRACTS = {
     "level box, grown": Standard(Haar(), BoxFrame(level=True), size=150),
     "template, halved": Standard(Haar(), TemplateFrame(margin=0.1, down=0.06), size=24),
     "eyes, grey": Standard(Haar(), EyeFrame(), size=64, grey=True, eyes_missing="upright"),
-    "template, equalised": Standard(
-        Haar(), TemplateFrame(margin=0.2), size=60, border="edge", clahe=Clahe(tiles=7)
-    ),
+    "box, equalised": Standard(Haar(), BoxFrame(margin=0.2), size=60, clahe=Clahe(tiles=7)),
     "picture equalised": Standard(Haar(), BoxFrame(), size=64, clahe=Clahe(3.0, scope="picture")),
 }
 BOX = Box(52.3, 60.7, 118.4, 130.9)
@@ -507,17 +510,16 @@ def test_other_precisions_serve_where_one_is_refused(chromium, served, page):
 
 
 def test_it_works_by_keys_alone(chromium, served):
-    from selenium.webdriver.common.keys import Keys
+    from selenium.webdriver import ActionChains, Keys
 
     chromium.open(served)
-    chromium.get("body").click()
     order = []
     for _ in range(16):
-        chromium.driver.switch_to.active_element.send_keys(Keys.TAB)
+        ActionChains(chromium.driver).send_keys(Keys.TAB).perform()
         focused = chromium.driver.switch_to.active_element
         order.append(focused.get_attribute("id") or focused.tag_name)
         if order.count("button") == 1 and order[-1] == "button":
-            focused.send_keys(Keys.ENTER)
+            ActionChains(chromium.driver).send_keys(Keys.ENTER).perform()
             chromium.settled()
     assert {"file", "camera", "button", "model"} <= set(order)
     assert len(chromium.judged) == 1

@@ -17,7 +17,7 @@ let stream = null;
 let turn = Promise.resolve();  // one thing at a time: a session runs one picture
 
 function say(text, bad = false) {
-  $("#said").textContent = text;
+  if ($("#said").textContent !== text) $("#said").textContent = text;  // or readers would say it again
   $("#said").classList.toggle("bad", bad);
 }
 
@@ -81,7 +81,10 @@ async function judge() {
     $("#latency").textContent = `${median.toFixed(median < 10 ? 1 : 0)} ms (${runs})`;
   }
   note(recogniser.note, shown.note);
-  if (stream) return;
+  if (stream) {
+    say(results.length ? "The camera runs." : "The camera runs; no face is seen.");
+    return;
+  }
   const lost = found.length - results.length;
   const faces = (n) => `${n} ${n === 1 ? "face" : "faces"}`;
   if (!found.length) say("No face was found. Try a picture in which a face is larger, and seen from the front.", true);
