@@ -18,7 +18,7 @@ from classifiers.export import folder as folder_module
 from classifiers.export.folder import _Source
 from classifiers.export.graph import Calibrated, build
 from classifiers.export.parity import compare
-from classifiers.export.quantise import quantised
+from classifiers.export.quantise import _unquantised, quantised
 from classifiers.networks import small_cnn, timm_network
 from classifiers.predict import Predictor, save_ensemble
 from classifiers.runtime import OnnxPredictor
@@ -231,6 +231,23 @@ def test_weights_of_layers_are_int8_and_the_normalisation_is_not(exported):
     first = next(node for node in graph.node if node.op_type == "QuantizeLinear")
     before = list(graph.node)[: list(graph.node).index(first)]
     assert {"Mul", "Sub", "Sqrt"} <= {node.op_type for node in before}
+
+
+@pytest.mark.parametrize(("second", "floats"), [(30, ["early"]), (9, ["early", "later"])])
+def test_first_layers_of_few_weights_stay_in_float(second, floats):
+    shapes = {"early": (second, 3, 1, 1), "later": (4, second, 1, 1), "large": (12_000, 4, 1, 1)}
+    weights = [
+        onnx.numpy_helper.from_array(np.ones(shape, np.float32), f"{name}.weight")
+        for name, shape in shapes.items()
+    ]
+    names, nodes = ["images", "a", "b", "c"], []
+    for place, name in enumerate(shapes):
+        given = [names[place], f"{name}.weight"]
+        nodes.append(onnx.helper.make_node("Conv", given, [names[place + 1]], name))
+    graph = onnx.helper.make_graph(nodes, "graph", [], [], weights)
+    kept = _unquantised(onnx.helper.make_model(graph))
+    # two in a thousand of 48,000 weights are 96
+    assert kept == floats
 
 
 def test_browsers_can_run_the_files(exported):
