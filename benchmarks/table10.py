@@ -1,4 +1,4 @@
-"""Table 10 of Randellini et al. 2022, ours beside theirs: what a recogniser weighs, knows and takes.
+"""Table 10 of Randellini et al. 2022, ours beside theirs: bytes, accuracy, milliseconds a face.
 
     OMP_NUM_THREADS=1 python benchmarks/table10.py EXPORTED [EXPORTED ...] [--test CORPUS]
 
