@@ -5,16 +5,16 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LEAVES = ("corpus", "recipes", "artifact", "lineage", "progress", "features", "fidelity")
-LEAVES += ("hub", "neighbours", "weights")
+LEAVES += ("hub", "licences", "neighbours", "puppets", "weights")
 # what cuts a face is needed wherever one is classified
 LEAVES += (
     "align",
     "contract",
+    "decoded",
     "decoding",
     "detect",
     "quality",
     "standard",
-    "licences",
     "onnx_files",
 )
 FORBIDDEN = {

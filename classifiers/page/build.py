@@ -3,6 +3,7 @@
 import logging
 import shutil
 from collections.abc import Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ from classifiers.page.runtime_web import VERSION, vendor
 from classifiers.runtime import MODELS, PREPROCESSING, OnnxPredictor
 from curation.artifact import building, file_hash, locked, read_json, write_json
 from curation.corpus import EMOTIONS
-from curation.inspection import pictures
 from curation.puppets import render
 from curation.weights import YUNET, cached
 
@@ -61,7 +61,8 @@ def build(
         yunet = cached(YUNET)
     with locked(to), building(to) as made:
         shutil.copytree(SITE, made, dirs_exist_ok=True)
-        shutil.copyfile(Path(pictures.__file__).with_name("base.css"), made / "base.css")
+        shared = files("curation.inspection").joinpath("base.css")  # the style of all our pages
+        (made / "base.css").write_bytes(shared.read_bytes())
         vendor(made / "ort", ort)
         content = {
             "runtime": VERSION,
