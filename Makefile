@@ -24,7 +24,7 @@ lint: env
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-# the review page is tested in Chromium; where it cannot be had, these tests are skipped
+# the pages are tested in Chromium; where it cannot be had, these tests are skipped
 BROWSER = command -v chromium && command -v chromedriver
 browser:
 	@if ! { $(BROWSER); } >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \

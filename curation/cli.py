@@ -31,6 +31,7 @@ TOOLS = {
     "project": "gan.project",
     "export": "curation.export",
     "watch": "classifiers.watch",
+    "page": "classifiers.page.command",
 }
 
 USAGE = """\
@@ -57,6 +58,7 @@ usage: affectory <stage> [key=value ...] [-m]
   affectory project <gan> <picture> --out d  how near a generator comes to a face
   affectory export <recogniser or GAN>       ONNX files that run anywhere, compared with PyTorch
   affectory watch <exported> <camera or film>   faces and their emotions, as they move
+  affectory page <exported> ... --to <folder>   a page that judges faces in the browser
 
 experiments: {experiments}
 """

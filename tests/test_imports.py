@@ -5,7 +5,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LEAVES = ("corpus", "recipes", "artifact", "lineage", "progress", "features", "fidelity")
-LEAVES += ("hub", "licences", "neighbours", "weights")
+LEAVES += ("hub", "licences", "neighbours", "puppets", "weights")
 # what cuts a face is needed wherever one is classified
 LEAVES += (
     "align",

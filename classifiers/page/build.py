@@ -1,0 +1,127 @@
+"""Builds the page: the site's own files, the runtime, recognisers, a detector and example faces."""
+
+import logging
+import shutil
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from classifiers.page.runtime_web import VERSION, vendor
+from classifiers.runtime import MODELS, PREPROCESSING, OnnxPredictor
+from curation.artifact import building, file_hash, locked, read_json, write_json
+from curation.corpus import EMOTIONS
+from curation.puppets import render
+from curation.weights import YUNET, cached
+
+log = logging.getLogger(__name__)
+
+SITE = Path(__file__).with_name("site")
+PAGE = "page.json"
+EXAMPLE_SIDE = 192
+"""Pixels of an example face."""
+_STYLES = ("studio", "lab", "ten")
+
+
+def build(
+    folders: Sequence[Path],
+    to: Path,
+    *,
+    yunet: Path | None = None,
+    ort: Path | None = None,
+) -> dict[str, Any]:
+    """Write the page as a folder that any static server gives out.
+
+    Args:
+        folders: What ``affectory export`` wrote, one folder for each recogniser.
+        to: Folder to make; must not exist.
+        yunet: YuNet's model file, which finds faces in the page; None for the one in the cache, if
+            it is there, or else none.
+        ort: Tarball or folder of ONNX Runtime Web; see `vendor`.
+
+    Returns:
+        What ``page.json`` says.
+
+    Raises:
+        FileNotFoundError: If a file is missing; with how to get it.
+        ImportError: Without the extra ``onnx``.
+        ValueError: If a recogniser's files do not belong together (`OnnxPredictor.load`), or `to`
+            exists.
+    """
+    if to.exists():
+        raise ValueError(f"{to} exists; name another folder (--to)")
+    if not folders:
+        raise ValueError("no exported recogniser was given")
+    for folder in folders:
+        for precision in MODELS:
+            OnnxPredictor.load(folder, precision=precision)
+    if yunet is None and cached(YUNET).is_file():
+        yunet = cached(YUNET)
+    with locked(to), building(to) as made:
+        shutil.copytree(SITE, made, dirs_exist_ok=True)
+        shared = files("curation.inspection").joinpath("base.css")  # the style of all our pages
+        (made / "base.css").write_bytes(shared.read_bytes())
+        vendor(made / "ort", ort)
+        content = {
+            "runtime": VERSION,
+            "models": [_model(folder, made, place) for place, folder in enumerate(folders)],
+            "detector": None if yunet is None else _detector(yunet, made),
+            "examples": _examples(made),
+        }
+        write_json(made / PAGE, content)
+    log.info(
+        "page of %d recognisers, faces found by %s",
+        *(len(folders), "nobody" if yunet is None else "YuNet"),
+    )
+    return content
+
+
+def _model(folder: Path, made: Path, place: int) -> dict[str, str]:
+    name = f"models/{place}"
+    (made / name).mkdir(parents=True)
+    for file in (*MODELS.values(), PREPROCESSING):
+        shutil.copyfile(folder / file, made / name / file)
+    return {"folder": name, "name": read_json(folder / PREPROCESSING)["name"]}
+
+
+def _detector(yunet: Path, made: Path) -> dict[str, str]:
+    """Write YuNet for pictures of any size: published files state one, which OpenCV overlooks."""
+    import onnx
+
+    try:
+        model = onnx.load(yunet)
+        sides = model.graph.input[0].type.tensor_type.shape.dim
+        names = {value.name for value in model.graph.output}
+    except Exception as error:  # the reader's errors share no base but this one
+        raise ValueError(f"{yunet} is no ONNX file (--yunet): {error}") from error
+    wanted = {f"{part}_{step}" for part in ("cls", "obj", "bbox", "kps") for step in (8, 16, 32)}
+    if len(sides) != 4 or names != wanted:
+        raise ValueError(
+            f"{yunet} is no YuNet of 2023 (--yunet): its outputs are {', '.join(sorted(names))}; "
+            f"the published one is {YUNET.url}"
+        )
+    sides[2].dim_param, sides[3].dim_param = "height", "width"
+    del model.graph.value_info[:]
+    for output in model.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    path = made / "detector.onnx"
+    path.write_bytes(model.SerializeToString(deterministic=True))
+    return {
+        "file": path.name,
+        "sha256": file_hash(path),
+        "source_sha256": file_hash(yunet),
+    }
+
+
+def _examples(made: Path) -> list[dict[str, str]]:
+    (made / "examples").mkdir()
+    examples = []
+    for place, emotion in enumerate(EMOTIONS):
+        style = _STYLES[place % len(_STYLES)]
+        file = f"examples/{emotion}.png"
+        face = render(style, 9001 + place, 1, emotion, size=EXAMPLE_SIDE, difficulty=0.2)
+        Image.fromarray(face).save(made / file)
+        examples.append({"file": file, "title": f"{emotion}, drawn ({style})"})
+    return examples
