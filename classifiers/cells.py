@@ -20,7 +20,7 @@ from classifiers.objectives import ccc
 from classifiers.predict import pick_device, save_ensemble
 from classifiers.predictions import CELL
 from classifiers.prefix import PrefixCache
-from classifiers.splits import Splitter
+from classifiers.splits import Splitter, people_of
 from classifiers.training import Training
 from curation.artifact import write_json
 from curation.corpus import Corpus
@@ -139,7 +139,7 @@ def train_cell(
         training=training,
         seed=seed,
         rows=bench.train,
-        subjects=_people(bench.facts).to_numpy(object),
+        subjects=people_of(bench.facts).to_numpy(object),
         ids=ids,
         prefix=prefix,
         label=f"{arm}, {backbone}, seed {seed}",
@@ -280,11 +280,6 @@ def _refuse(arm: str, train: pd.DataFrame, test: pd.DataFrame) -> None:
                 f"arm {arm!r} would train on the {what} {shared[0]!r}{more}, which it is tested "
                 "on; split by subject before augmentation"
             )
-
-
-def _people(facts: pd.DataFrame) -> pd.Series:
-    # nobody's picture is somebody of its own, and its copies are the same somebody
-    return facts["subject"].fillna(facts["parent"]).fillna(facts["id"])
 
 
 def _predictions(

@@ -12,6 +12,7 @@ import pandas as pd
 from classifiers.finetune import Fitted, fit
 from classifiers.networks import Network
 from classifiers.prefix import PrefixCache
+from classifiers.splits import people_of
 from classifiers.training import Training
 from curation.corpus import Corpus
 from curation.decoded import decoded
@@ -141,7 +142,7 @@ def search_layers(
         network=network,
         seed=seed,
         rows=rows,
-        subjects=facts["subject"].fillna(facts["parent"]).fillna(facts["id"]).to_numpy(object),
+        subjects=people_of(facts).to_numpy(object),
         ids=facts["id"].to_numpy(object),
         prefix=PrefixCache(Path(cache, "prefix") if cache else None),
         accelerator=accelerator,

@@ -107,7 +107,7 @@ class BySubject:
     def assign(self, facts: pd.DataFrame, part: int) -> pd.Series:
         """See `Splitter`."""
         _require_part(part, self.parts, f"there are {self.parts} folds (parts)")
-        person = facts["subject"].fillna(facts["parent"]).fillna(facts["id"])
+        person = people_of(facts)
         generated = facts["origin"].isin(GENERATED)
         sides = fold_subjects(person[~generated], folds=self.parts, fold=part, seed=self.seed)
         return person.map(sides).astype(object).mask(generated, None)
@@ -136,6 +136,17 @@ class ByDatabase:
         tested = facts["database"] == names[part]
         sides = pd.Series(np.where(tested, "test", "train"), facts.index, dtype=object)
         return sides.mask(facts["origin"].isin(GENERATED) | facts["database"].isna(), None)
+
+
+def people_of(facts: pd.DataFrame) -> pd.Series:
+    """Return whom each picture shows, a name a row.
+
+    Nobody's picture is somebody of its own, and its copies are the same somebody.
+
+    Args:
+        facts: ``subject``, ``parent`` and ``id``.
+    """
+    return facts["subject"].fillna(facts["parent"]).fillna(facts["id"])
 
 
 def _require_part(part: int, parts: int, said: str) -> None:

@@ -13,6 +13,7 @@ from classifiers.calibration import calibrate
 from classifiers.finetune import fit
 from classifiers.networks import Network, Recogniser
 from classifiers.predict import probabilities_of, save_ensemble
+from classifiers.splits import people_of
 from classifiers.statistics import balanced_accuracy, confusion_matrix, macro_f1, wilson
 from classifiers.training import Training
 from curation.corpus import Corpus, fold_subjects
@@ -81,7 +82,7 @@ def train_gate(
     for number, rows in enumerate(training_rows):
         _require_all(labels[rows], emotions, f"{corpus}, fold {number} of {folds}")
     images = data.images(keep)
-    people = _people(facts).tolist()
+    people = people_of(facts).tolist()
     logger.info(
         "gate: %d pictures of %d people, %d emotions, %d networks",
         len(facts),
@@ -153,17 +154,12 @@ def _refuse_synthetic(facts: pd.DataFrame, everything: pd.DataFrame, corpus: Pat
         )
 
 
-def _people(facts: pd.DataFrame) -> pd.Series:
-    # nobody's picture is somebody of its own, and its copies are the same somebody
-    return facts["subject"].fillna(facts["parent"]).fillna(facts["id"])
-
-
 def _training_rows(facts: pd.DataFrame, folds: int, seed: int) -> list[np.ndarray]:
     if folds < 1:
         raise ValueError(f"folds={folds} must be at least 1")
     if folds == 1:
         return [np.arange(len(facts))]
-    people = _people(facts)
+    people = people_of(facts)
     sides = [fold_subjects(people, folds=folds, fold=fold, seed=seed) for fold in range(folds)]
     return [np.flatnonzero(people.map(side) == "train") for side in sides]
 
