@@ -357,6 +357,11 @@ def _cell(rows: pd.DataFrame, config: Mapping[str, Any]) -> Masks:
     return {(TRAINED, verb): trained, (MEASURED, "was tested on"): tested}
 
 
+def _search(rows: pd.DataFrame, config: Mapping[str, Any]) -> Masks:
+    tried = _recipe(config["recipe"]).candidates(rows, config["emotions"])
+    return {(TRAINED, "tried numbers of layers on"): pd.Series(tried, rows.index)}
+
+
 def _arms(recorded: Mapping[str, Mapping[str, Any]] | Sequence[str]) -> dict[str, Recipe]:
     """Return the recipes of a benchmark's arms; records of version 1 have names alone."""
     if isinstance(recorded, Mapping):
@@ -402,6 +407,9 @@ _USES: dict[str, dict[str, _Use]] = {
     },
     "curation.gates.select": {"scored": _Use(MEASURED, "has the scores of", None)},
     "curation.publish.publish": {},
+    "classifiers.search.search_layers": {
+        "corpus": _Use(TRAINED, "tried numbers of layers on", _search),
+    },
     "classifiers.cells.train_cell": {
         "corpus": _Use(TRAINED, "was trained on", _cell),
         "synthetic": _Use(TRAINED, "was trained on", _cell),
