@@ -28,6 +28,7 @@ from curation.traces import (
 )
 
 FORGOTTEN = "forgotten.json"
+TRAINING_CACHE = "cache"  # conf/stage/train_cell.yaml
 _CORPUS_OF_PAGE = re.compile(r'<meta name="affectory-corpus" content="([^"]*)">')
 
 
@@ -42,7 +43,8 @@ class Findings:
         passed: Folders that read a corpus with the person, and used other rows of it.
         pages: Inspection pages of touched corpora.
         features: Cached features of sets of pictures with some of theirs or drawn from them, or
-            with some of which nobody can tell whose they are.
+            with some of which nobody can tell whose they are; and all that trainings of
+            recognisers keep, decoded pictures and frozen features.
         unfinished: Folders that a killed run left; nobody knows what they hold.
         clean: How many finished folders have nothing to do with them.
     """
@@ -149,7 +151,10 @@ def find(roots: Sequence[Path], subjects: Sequence[str]) -> list[Findings]:
                 unchecked=unchecked,
                 passed=passed,
                 pages=list(_pages(root, [each.artifact for each in touched])),
-                features=list(_features(root, known - theirs)),
+                features=[
+                    *_features(root, known - theirs),
+                    *(_training_cache(root) if touched else ()),
+                ],
                 unfinished=unfinished,
                 clean=len(rest) - len(passed),
             )
@@ -306,6 +311,13 @@ def _features(root: Path, others: set[str]) -> Iterator[Path]:
             yield path
 
 
+def _training_cache(root: Path) -> Iterator[Path]:
+    """Yield what the cells of a benchmark share: whole corpora in one file, by no name."""
+    for path in sorted((root / TRAINING_CACHE).rglob("*")):
+        if path.is_file():
+            yield path
+
+
 def _lines(findings: Findings, subjects: Sequence[str]) -> Iterator[str]:
     count = len(findings.touched)
     total = count + len(findings.passed) + findings.clean
@@ -322,6 +334,9 @@ def _lines(findings: Findings, subjects: Sequence[str]) -> Iterator[str]:
         folders = Counter(path.parent for path in findings.features)
         for folder, count in folders.items():
             yield f"  {folder.relative_to(findings.root).as_posix()}"
+            if findings.root / TRAINING_CACHE in (folder, *folder.parents):
+                yield "    what trainings of recognisers keep, which can be computed again"
+                continue
             sets = "1 set" if count == 1 else f"{count} sets"
             yield f"    features of {sets} of pictures, theirs or of unknown people among them"
     if findings.passed:

@@ -690,3 +690,17 @@ def test_what_was_retired_still_tells_whom_the_rest_learned_from(project, capsys
     shutil.rmtree(away)
     (findings,) = find([project.out], ["kdef/AF01"])
     assert "gans/sad-1" in {each.artifact.place for each in findings.unchecked}
+
+
+def test_what_trainings_keep_is_deleted_with_a_person_and_only_then(project, capsys):
+    kept = project.out / "cache" / "pictures" / "pictures-1.npy"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"faces")
+    main(["subject=kdef/nobody", "--in", str(project.out), "--retire"])
+    assert kept.exists()
+    capsys.readouterr()
+    assert main(["subject=kdef/AF01", "--in", str(project.out), "--retire"]) == 0
+    assert "what trainings of recognisers keep" in capsys.readouterr().out
+    assert not kept.exists()
+    note = read_json(project.out / "forgotten.json")["forgotten"][-1]
+    assert "cache/pictures/pictures-1.npy" in note["features_removed"]
