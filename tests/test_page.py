@@ -249,7 +249,7 @@ def chromium(tmp_path_factory):
         options=options, service=webdriver.ChromeService(executable_path=DRIVER)
     )
     driver.set_window_size(1280, 900)
-    driver.set_script_timeout(60)
+    driver.set_script_timeout(120)
     yield Browser(driver)
     driver.quit()
 
