@@ -12,6 +12,7 @@ from classifiers.report_parts.training import (
     read_training,
     training_section,
 )
+from curation.artifact import write_text
 from curation.lineage import read_record
 
 TITLE = "How the GANs trained"
@@ -50,9 +51,7 @@ def main(arguments: Sequence[str]) -> int:
         section = training_section(trainings, together=True)
         page = environment().get_template("curves.html.jinja").render(title=TITLE, training=section)
         given.out.parent.mkdir(parents=True, exist_ok=True)
-        partial = given.out.with_name(f".{given.out.name}.partial")
-        partial.write_text(page, encoding="utf-8")
-        partial.replace(given.out)
+        write_text(given.out, page)
         print(given.out.absolute())  # noqa: T201  the command's result
     except (ValueError, OSError) as error:
         print(f"affectory curves: {error}", file=sys.stderr)  # noqa: T201

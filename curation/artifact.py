@@ -109,12 +109,16 @@ def locked(target: Path, *, wait: bool = True) -> Iterator[bool]:
         yield True
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write JSON whole or not at all."""
+def write_text(path: Path, text: str) -> None:
+    """Write a text whole or not at all."""
     partial = path.with_name(f".{path.name}.partial")
-    text = json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n"
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON whole or not at all."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:

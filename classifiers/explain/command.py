@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from curation.artifact import write_text
 from curation.licences import RECORDS, read_licences
 from curation.lineage import read_record
 
@@ -99,9 +100,7 @@ def write_page(given: argparse.Namespace) -> None:
         )
     )
     given.out.parent.mkdir(parents=True, exist_ok=True)
-    partial = given.out.with_name(f".{given.out.name}.partial")
-    partial.write_text(page, encoding="utf-8")
-    partial.replace(given.out)
+    write_text(given.out, page)
     print(given.out.absolute())  # noqa: T201  the command's result
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
+from curation.artifact import write_text
 from curation.inspection import twins
 from curation.inspection.pictures import COLUMNS
 from curation.lineage import read_record
@@ -154,7 +155,5 @@ def target(corpus: Path, to: Path | None, *, page: str, several: bool) -> Path:
 def write_page(path: Path, page: str) -> None:
     """Write a page whole or not at all, and say where it is."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(page, encoding="utf-8")
-    partial.replace(path)
+    write_text(path, page)
     print(path.absolute())  # noqa: T201  the command's result
