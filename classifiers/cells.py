@@ -25,7 +25,7 @@ from classifiers.training import Training
 from curation.artifact import write_json
 from curation.corpus import Corpus
 from curation.decoded import decoded
-from curation.recipes import Recipe
+from curation.recipes import GENERATED, Recipe
 
 logger = logging.getLogger(__name__)
 
@@ -139,7 +139,7 @@ def train_cell(
         training=training,
         seed=seed,
         rows=bench.train,
-        subjects=people_of(bench.facts).to_numpy(object),
+        subjects=_persons(bench.facts),
         ids=ids,
         prefix=prefix,
         label=f"{arm}, {backbone}, seed {seed}",
@@ -280,6 +280,12 @@ def _refuse(arm: str, train: pd.DataFrame, test: pd.DataFrame) -> None:
                 f"arm {arm!r} would train on the {what} {shared[0]!r}{more}, which it is tested "
                 "on; split by subject before augmentation"
             )
+
+
+def _persons(facts: pd.DataFrame) -> np.ndarray:
+    """Return whom each picture shows, (N,); None for generated faces, which judge no training."""
+    generated = facts["origin"].isin(GENERATED).to_numpy(bool)
+    return np.where(generated, None, people_of(facts).to_numpy(object))
 
 
 def _predictions(

@@ -1,11 +1,14 @@
 import json
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from classifiers import cells as cells_module
 from classifiers.cells import train_cell
+from classifiers.finetune import fit
 from classifiers.networks import small_cnn
 from classifiers.predict import Predictor
 from classifiers.protocols import benchmark
@@ -362,3 +365,20 @@ def test_how_many_layers_to_tune_is_found_by_training_people_alone(corpora, tmp_
     assert found["validation_rows"] == 16  # two of five people, their copies included
     best = table.loc[table["validation_accuracy"].idxmax(), "trains"]
     assert found["best"] == best
+
+
+def test_generated_faces_are_learned_from_and_never_held_out(corpora, tmp_path, monkeypatch):
+    given = {}
+
+    def seen(images, labels, **options):
+        given.update(options)
+        return fit(images, labels, **options)
+
+    monkeypatch.setattr(cells_module, "fit", seen)
+    held_out = replace(TRAINING, validation=0.4)
+    cell(corpora, tmp_path / "cell", arm="gan", training=held_out)
+    subjects = pd.Series(given["subjects"])
+    assert subjects.isna().sum() == 20  # all drawn faces
+    assert subjects[given["rows"]].isna().sum() == 12  # those that passed
+    history = json.loads((tmp_path / "cell" / "history.json").read_text())["history"]
+    assert "validation_loss" in history[-1]
