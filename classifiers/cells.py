@@ -282,10 +282,12 @@ def _refuse(arm: str, train: pd.DataFrame, test: pd.DataFrame) -> None:
             )
 
 
-def _persons(facts: pd.DataFrame) -> np.ndarray:
+def _persons(facts: pd.DataFrame) -> list[str | None]:
     """Return whom each picture shows, (N,); None for generated faces, which judge no training."""
-    generated = facts["origin"].isin(GENERATED).to_numpy(bool)
-    return np.where(generated, None, people_of(facts).to_numpy(object))
+    return [
+        None if origin in GENERATED else person
+        for origin, person in zip(facts["origin"], people_of(facts), strict=True)
+    ]
 
 
 def _predictions(
