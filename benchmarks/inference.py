@@ -22,6 +22,7 @@ import torch
 
 from classifiers.export import export_recogniser
 from classifiers.finetune import fit
+from classifiers.latency import least_milliseconds
 from classifiers.networks import Network, small_cnn, timm_network
 from classifiers.predict import Predictor, save_ensemble
 from classifiers.runtime import MODELS, OnnxPredictor, Pipeline
@@ -142,7 +143,7 @@ def exported(place: Path, title: str, corpus: Corpus, steps: int) -> Path:
     for precision in MODELS:
         predictor = OnnxPredictor.load(out, precision=precision, threads=1)
         runners[precision] = partial(predictor.probabilities, face)
-    took = in_turns(runners)
+    took = least_milliseconds(runners, rounds=ROUNDS)
     whole = facts["bytes"][MODELS["fp32"]]
     print(f"\n{title}, {SIZE} px, n = {facts['torch']['n']} faces of people it never saw")
     print(
@@ -157,18 +158,6 @@ def exported(place: Path, title: str, corpus: Corpus, steps: int) -> Path:
             f"{found['largest']:.1e} at most"
         )
     return out
-
-
-def in_turns(runners: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Return the milliseconds of a call of each: the least of many, as other work only adds."""
-    took: dict[str, list[float]] = {name: [] for name in runners}
-    for number in range(ROUNDS + 10):
-        for name, run in runners.items():
-            started = time.perf_counter()
-            run()
-            if number >= 10:
-                took[name].append(1000 * (time.perf_counter() - started))
-    return {name: min(values) for name, values in took.items()}
 
 
 def whole_path(folder: Path, photos: Path, files: list[Path]) -> None:

@@ -17,14 +17,15 @@ from typing import Any
 import numpy as np
 import torch
 from browser import in_chromium
-from inference import in_turns
 
+from classifiers.latency import least_milliseconds
 from classifiers.predict import Predictor
 from classifiers.runtime import MODELS, OnnxPredictor
 from classifiers.statistics import wilson
 from curation.artifact import read_json
 from curation.contract import describe_difference
 from curation.corpus import Corpus
+from curation.lineage import located
 
 # network and where it ran, size in MB, accuracy, milliseconds a face; as printed there
 PAPER = (
@@ -74,11 +75,10 @@ def latency(folder: Path, record: dict[str, Any]) -> dict[str, float]:
     runners: dict[str, Callable[[], object]] = {
         key: partial(each.probabilities, face) for key, each in predictors.items()
     }
-    # noted by its last two parts: an export lies beside it in the experiment, unless moved
-    source = folder.resolve().parent.parent / record["inputs"]["recogniser"]["path"]
+    source = located(Path(record["inputs"]["recogniser"]["path"]), folder.resolve())
     if source.is_dir():
         runners["torch"] = partial(Predictor.load(source, device="cpu").probabilities, face)
-    return in_turns(runners)
+    return least_milliseconds(runners)
 
 
 def accuracy(folder: Path, record: dict[str, Any], test: Path | None) -> dict[str, str]:

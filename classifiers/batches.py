@@ -18,6 +18,20 @@ class Inputs(Protocol):
         ...
 
 
+class Teaching(Protocol):
+    """What a teacher says (`classifiers.teacher.Teacher`)."""
+
+    def __call__(self, rows: np.ndarray, turned: np.ndarray, inputs: torch.Tensor) -> torch.Tensor:
+        """Return (B, classes) logits of (B,) rows, mirrored where (B,) `turned` says so.
+
+        Args:
+            rows: Of the pictures.
+            turned: Which are mirrored.
+            inputs: The batch as the pupil gets it.
+        """
+        ...
+
+
 class Pictures:
     """Pictures in memory, (N, 3, H, W) uint8 RGB."""
 
@@ -42,6 +56,7 @@ class Batches:
         training: Its batch size, mirroring, crops and mixup.
         steps: How many batches.
         first: Number of the first one; a later phase goes on where the one before it stopped.
+        teacher: Puts what it says of each picture beside the targets; None for none.
         classes: (N,) class of each row, to draw each class equally often (with replacement);
             None passes over all rows again and again, in a new order each time.
         seed: Seed of order, mirroring, crops and mixup.
@@ -56,9 +71,11 @@ class Batches:
         training: Training,
         steps: int,
         first: int = 0,
+        teacher: Teaching | None = None,
         classes: np.ndarray | None = None,
         seed: int,
     ) -> None:
+        self.teacher = teacher
         self.inputs, self.targets, self.rows = inputs, targets, rows
         self.training, self.steps, self.first, self.seed = training, steps, first, seed
         self.chance: np.ndarray | None = None
@@ -97,8 +114,8 @@ class Batches:
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         for step in range(self.first, self.first + self.steps):
-            rows = self.rows_at(step)
-            inputs = self.inputs(rows, self.turned_at(step))
+            rows, turned = self.rows_at(step), self.turned_at(step)
+            inputs = self.inputs(rows, turned)
             targets = self.targets[torch.from_numpy(rows)]
             if self.training.ten_crop:
                 inputs = random_crops(inputs, self.training.ten_crop, self._generator(3, step))
@@ -106,6 +123,8 @@ class Batches:
                 inputs, targets = mix(
                     inputs.float(), targets, self.training.mixup, self._generator(4, step)
                 )
+            if self.teacher is not None:
+                targets = torch.cat([targets, self.teacher(rows, turned, inputs)], dim=1)
             yield inputs, targets
 
 

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 from classifiers.finetune import fit
-from classifiers.networks import Network
+from classifiers.networks import Network, Recogniser
 from classifiers.objectives import ccc
-from classifiers.predict import pick_device, save_ensemble
+from classifiers.predict import Predictor, pick_device, save_ensemble
 from classifiers.predictions import CELL
 from classifiers.prefix import PrefixCache
 from classifiers.splits import Splitter, people_of
@@ -62,8 +62,9 @@ def train_cell(
     synthetic: Path | None,
     out: Path,
     *,
+    teacher: Path | None = None,
     emotions: Sequence[str],
-    network: Network,
+    network: Network | None,
     training: Training,
     recipe: Recipe,
     splitter: Splitter,
@@ -89,8 +90,10 @@ def train_cell(
             what was said of them, ``p_valence`` and ``p_arousal``), ``history.json``
             (`classifiers.finetune.Fitted`) and, if asked for, the network
             (`classifiers.predict.save_ensemble`).
+        teacher: The cell of another backbone with the same fold, split, part, arm and seed, which
+            so saw the same people: its network teaches this one, or is gone on with. None for none.
         emotions: The outputs, in order; other rows are left out.
-        network: Builds the network for a number of classes.
+        network: Builds the network for a number of classes; None for the teacher's.
         training: How it is trained.
         recipe: The arm: which faces it is trained on.
         splitter: Who is trained on and who is tested on.
@@ -109,12 +112,14 @@ def train_cell(
         accelerator: Lightning's: ``auto``, ``cpu``, ``gpu``, …
 
     Returns:
-        ``train_rows``, ``test_rows`` by database, ``short`` (faces that the arm asked for in
+        ``train_rows``, ``trained_on`` (``databases``, ``faces`` by origin, number of ``people``),
+        ``test_rows`` by database, ``short`` (faces that the arm asked for in
         vain), ``leaky``, ``shared_subjects`` (test pictures whose person is trained on),
         ``steps``, ``epochs``, ``parameters``, ``trained_parameters`` and ``prefix`` of each phase,
         ``device`` and a ``headline``.
 
     Raises:
+        FileNotFoundError: If the teacher's cell kept no network.
         ValueError: If there is nothing to test on, a tested person, picture or copy of it would
             be trained on (unless the split is declared leaky), or the arm lacks an emotion.
     """
@@ -138,6 +143,7 @@ def train_cell(
         network=network,
         training=training,
         seed=seed,
+        teacher=_network_of(teacher, outputs) if teacher else None,
         rows=bench.train,
         subjects=_persons(bench.facts),
         ids=ids,
@@ -154,6 +160,7 @@ def train_cell(
         save_ensemble([fitted.recogniser], out, emotions=emotions, size=images.shape[2:])
     return {
         "train_rows": len(bench.train),
+        "trained_on": _learned_from(bench),
         "test_rows": table["database"].value_counts().sort_index().to_dict(),
         "short": bench.short,
         "leaky": splitter.leaky,
@@ -166,6 +173,20 @@ def train_cell(
         "device": str(pick_device(accelerator)),
         "headline": _headline(table),
     }
+
+
+def _network_of(cell: Path, emotions: Sequence[str]) -> Recogniser:
+    if not (cell / "recogniser.json").is_file():
+        raise FileNotFoundError(
+            f"{cell} kept no network to learn from; set protocol.keep=all, which makes it again"
+        )
+    known = Predictor.load(cell, device="cpu")
+    if list(known.emotions) != list(emotions):
+        raise ValueError(
+            f"the teacher in {cell} tells {', '.join(known.emotions)} apart, the pupil is to learn "
+            f"{', '.join(emotions)}"
+        )
+    return known.networks[0]
 
 
 def _prepare(
@@ -280,6 +301,15 @@ def _refuse(arm: str, train: pd.DataFrame, test: pd.DataFrame) -> None:
                 f"arm {arm!r} would train on the {what} {shared[0]!r}{more}, which it is tested "
                 "on; split by subject before augmentation"
             )
+
+
+def _learned_from(bench: _Bench) -> dict[str, Any]:
+    facts = bench.facts.iloc[bench.train]
+    return {
+        "databases": sorted(facts.loc[~facts["origin"].isin(GENERATED), "database"].unique()),
+        "faces": {str(origin): int(n) for origin, n in facts["origin"].value_counts().items()},
+        "people": int(facts["subject"].nunique()),
+    }
 
 
 def _persons(facts: pd.DataFrame) -> list[str | None]:

@@ -1,9 +1,10 @@
 """Training a recogniser in phases: from scratch, its head alone, or its last layers."""
 
+import copy
 import logging
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,9 +12,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from classifiers.batches import Batches, Pictures, ten_crops
+from classifiers.batches import Batches, Inputs, Pictures, ten_crops
 from classifiers.networks import Network, Recogniser
-from classifiers.objectives import Circumplex, Emotion, Objective
+from classifiers.networks.cost import multiply_adds, parameters
+from classifiers.objectives import Circumplex, Emotion, Objective, Taught
 from classifiers.predict import pick_device
 from classifiers.prefix import (
     Constants,
@@ -24,11 +26,15 @@ from classifiers.prefix import (
     content_ids,
     pictures_at_once,
 )
+from classifiers.pruning import Pruning, prune
+from classifiers.teacher import Teacher
 from classifiers.training import Phase, Training, diverged
 from curation.corpus import split_subjects
 from curation.progress import quiet_lightning
 
 logger = logging.getLogger(__name__)
+
+_TAYLOR_BATCHES = 16  # that gradients are gathered over
 
 
 @dataclass(frozen=True)
@@ -110,9 +116,10 @@ def fit(
     labels: np.ndarray,
     *,
     classes: int,
-    network: Network,
+    network: Network | None,
     training: Training,
     seed: int,
+    teacher: Recogniser | None = None,
     rows: np.ndarray | None = None,
     subjects: Sequence[str | None] | None = None,
     ids: Sequence[str] | None = None,
@@ -130,9 +137,12 @@ def fit(
         images: (N, 3, H, W) uint8 RGB.
         labels: (N,) integers 0 … classes − 1, or (N, 2) valence and arousal in [−1, 1].
         classes: Number of emotions.
-        network: Builds the network for a number of outputs.
+        network: Builds the network for a number of outputs; None goes on with a copy of the
+            teacher.
         training: How.
         seed: Seed of initial weights, people held out, order, mirroring, crops and dropout.
+        teacher: A trained network of the same emotions, for ``training.distil`` or to go on with.
+            It must not have seen whom the new one is tested on.
         rows: (M,) indices of the pictures to train on; None for all.
         subjects: (N,) whom each picture shows, for ``training.validation``. Those of nobody
             (None or NaN: synthetic faces) are always learned from and never held out.
@@ -161,6 +171,7 @@ def fit(
         raise ValueError(
             f"{label}: ten_crop={training.ten_crop} is larger than pictures of {images.shape[2:]}"
         )
+    _require_teacher(network, training, teacher, classes, label)
     learned, held = _hold_out(rows, subjects, training.validation, seed, label)
     if not np.isfinite(np.asarray(labels)[rows]).all():
         raise ValueError(f"{label}: some of the chosen pictures have no label; leave them out")
@@ -172,10 +183,14 @@ def fit(
         pictures=torch.from_numpy(np.require(images, requirements="W")),
         targets=objective.targets(labels),
         classes=np.asarray(labels, np.int64) if training.sampling == "balanced" else None,
+        teacher=teacher if training.distil else None,
         learned=learned,
         held=held,
-        ids=(content_ids(images) if ids is None else list(ids)) if prefix is not None else [],
+        ids=(content_ids(images) if ids is None else list(ids))
+        if prefix is not None or training.distil
+        else [],
         cache=prefix,
+        answers=PrefixCache() if prefix is None else prefix,
         seed=seed,
         label=label,
         accelerator=accelerator,
@@ -183,8 +198,13 @@ def fit(
     # initial weights and dropout draw from torch's global generator: seed it, then put it back
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())), quiet_lightning():
         torch.manual_seed(seed)
-        recogniser = network(objective.outputs)
+        recogniser = network(objective.outputs) if network else copy.deepcopy(teacher)
+        assert recogniser is not None
         recogniser = recogniser.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        job.whole = {
+            "multiply_adds": multiply_adds(recogniser, job.side),
+            "parameters": parameters(recogniser),
+        }
         for name, phase in training.phases.items():
             job.run(recogniser, name, phase)
     return Fitted(
@@ -212,6 +232,7 @@ class _Job:
     pictures: torch.Tensor  # (N, 3, H, W) uint8
     targets: torch.Tensor  # (N, outputs) float32
     classes: np.ndarray | None  # (N,) to balance by
+    teacher: Recogniser | None
     learned: np.ndarray  # rows
     held: np.ndarray  # rows
     ids: list[str]
@@ -219,10 +240,18 @@ class _Job:
     seed: int
     label: str
     accelerator: str
+    answers: PrefixCache  # where the teacher's are kept
     steps: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
     trained: list[int] = field(default_factory=list)
     prefix: list[dict[str, Any]] = field(default_factory=list)
+    whole: dict[str, int] = field(default_factory=dict)  # what pruning takes its share of
+
+    @property
+    def side(self) -> tuple[int, int]:
+        """(H, W) of the pictures."""
+        height, width = self.pictures.shape[2:]
+        return height, width
 
     def run(self, recogniser: Recogniser, name: str, phase: Phase) -> None:
         """Train the network, in place, through one phase."""
@@ -233,20 +262,16 @@ class _Job:
         training = self.training
         epoch_steps = training.epoch_steps(len(self.learned))
         steps = phase.steps(epoch_steps)
+        teaching = self._teaching(steps)
+        if phase.prune:
+            self._prune(recogniser, phase.prune, teaching)
         cut = recogniser.trainable_last(
             phase.trains, frozen_norms_adapt=training.frozen_norms_adapt
         )
         split = Split(recogniser, cut)
         constants = self._constants(split, steps, epoch_steps)
-        batches = Batches(
-            Pictures(self.pictures) if constants is None else constants,
-            self.targets,
-            self.learned,
-            training=training,
-            steps=steps,
-            first=self.steps,
-            classes=self.classes,
-            seed=self.seed,
+        batches = self._batches(
+            Pictures(self.pictures) if constants is None else constants, steps, teaching
         )
 
         def validate() -> dict[str, float]:
@@ -287,6 +312,52 @@ class _Job:
             recogniser.load_state_dict(epochs.best)
         if not all(bool(weight.isfinite().all()) for weight in recogniser.parameters()):
             raise ValueError(diverged(self.label, name, epochs.steps, phase))
+
+    def _batches(self, inputs: Inputs, steps: int, teaching: Teacher | None) -> Batches:
+        return Batches(
+            inputs,
+            self.targets,
+            self.learned,
+            training=self.training,
+            steps=steps,
+            first=self.steps,
+            teacher=teaching,
+            classes=self.classes,
+            seed=self.seed,
+        )
+
+    def _teaching(self, steps: int) -> Teacher | None:
+        if self.teacher is None:
+            return None
+        return Teacher(
+            self.teacher,
+            self.pictures,
+            self.ids,
+            self.learned,
+            training=self.training,
+            uses=steps * self.training.batch_size,
+            cache=self.answers,
+            device=pick_device(self.accelerator),
+            label=self.label,
+        )
+
+    def _prune(self, recogniser: Recogniser, pruning: Pruning, teaching: Teacher | None) -> None:
+        batches = self._batches(Pictures(self.pictures), _TAYLOR_BATCHES, teaching)
+        device = pick_device(self.accelerator)
+
+        def losses() -> Iterator[torch.Tensor]:
+            for inputs, targets in batches:
+                yield self.objective.loss(recogniser(inputs.to(device)), targets.to(device))
+
+        prune(
+            recogniser.to(device),
+            pruning,
+            whole=self.whole[pruning.of],
+            side=self.side,
+            losses=losses,
+            seed=self.seed,
+        )
+        recogniser.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _constants(self, split: Split, steps: int, epoch_steps: int) -> Constants | None:
         """Return the features at the cut if they can be kept, and note why not."""
@@ -366,7 +437,37 @@ def _objective(
         counts = np.bincount(np.asarray(labels, np.int64)[learned], minlength=classes)
         # an emotion without pictures has no loss to weigh
         weights = counts.max() / (classes * np.maximum(counts, 1))
-    return Emotion(classes, label_smoothing=training.label_smoothing, weights=weights)
+    emotion = Emotion(classes, label_smoothing=training.label_smoothing, weights=weights)
+    if training.distil is None:
+        return emotion
+    taught = training.distil
+    return Taught(emotion, temperature=taught.temperature, weight=taught.weight)
+
+
+def _require_teacher(
+    network: Network | None,
+    training: Training,
+    teacher: Recogniser | None,
+    classes: int,
+    label: str,
+) -> None:
+    if teacher is None:
+        if training.distil or network is None:
+            key = "network is null" if network is None else "training.distil is set"
+            raise ValueError(
+                f"{label}: {key}, so it needs a teacher; name another backbone of the benchmark "
+                "(backbones.<name>.teacher)"
+            )
+    elif not training.distil and network is not None:
+        raise ValueError(
+            f"{label}: nothing is learned from its teacher; set training.distil, or network=null "
+            "to go on with the teacher's own network, or teacher=null"
+        )
+    elif teacher.classes != classes or training.target != "emotion":
+        raise ValueError(
+            f"{label}: the teacher tells {teacher.classes} emotions apart, the pupil is to learn "
+            f"{classes} outputs (training.target={training.target})"
+        )
 
 
 def _hold_out(

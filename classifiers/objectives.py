@@ -1,4 +1,4 @@
-"""What a recogniser learns to say: one of the emotions, or valence and arousal.
+"""What a recogniser learns to say: one of the emotions (of labels or a teacher), or affect.
 
 An objective turns labels into targets, a network's outputs into a loss, and says how good they are.
 """
@@ -77,6 +77,48 @@ class Emotion:
         named = (scores * targets).sum(1).clamp(min=torch.finfo(scores.dtype).tiny)
         hits = scores.argmax(1) == targets.argmax(1)
         return {"loss": float(-named.log().mean()), "accuracy": float(hits.float().mean())}
+
+
+class Taught:
+    """Labels, and what a teacher says of the same pictures (Hinton et al. 2015, arXiv:1503.02531).
+
+    (1 − w) · cross-entropy with the labels + w · T² · KL(teacher ‖ pupil), both softened by the
+    temperature T; T² keeps the size of the gradients.
+
+    Args:
+        labels: What is learned from the labels; also what judges.
+        temperature: T > 0.
+        weight: w in [0, 1].
+    """
+
+    def __init__(self, labels: Emotion, *, temperature: float, weight: float) -> None:
+        self.labels, self.outputs = labels, labels.outputs
+        self.temperature, self.weight = temperature, weight
+
+    def targets(self, labels: np.ndarray) -> torch.Tensor:
+        """Return (N, classes) one-hot rows; the teacher's logits are put beside them."""
+        return self.labels.targets(labels)
+
+    def loss(self, raw: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Return the loss of (N, classes) logits; targets are (N, 2 · classes), see `targets`."""
+        named, said = targets.split(self.outputs, dim=1)
+        heat = self.temperature
+        apart = F.kl_div(
+            (raw / heat).log_softmax(1),
+            (said / heat).log_softmax(1),
+            reduction="batchmean",
+            log_target=True,
+        )
+        own = self.labels.loss(raw, named) if self.weight < 1 else torch.zeros_like(apart)
+        return (1 - self.weight) * own + self.weight * heat**2 * apart
+
+    def scores(self, raw: torch.Tensor) -> torch.Tensor:
+        """Return (N, classes) probabilities."""
+        return self.labels.scores(raw)
+
+    def judge(self, scores: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
+        """Return cross-entropy with the labels and accuracy; the teacher does not judge."""
+        return self.labels.judge(scores, targets)
 
 
 class Circumplex:

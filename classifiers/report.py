@@ -18,6 +18,7 @@ from classifiers.report_parts.benchmark import Bench, design, plural, read_bench
 from classifiers.report_parts.costs import cost_section
 from classifiers.report_parts.explain import explain_section
 from classifiers.report_parts.fidelity import fidelity_section, read_metrics
+from classifiers.report_parts.frontier import frontier_section
 from classifiers.report_parts.gates import gate_section
 from classifiers.report_parts.mistakes import mistake_section
 from classifiers.report_parts.papers import paper_section
@@ -52,6 +53,7 @@ SECTIONS = {
     "papers": "The paper's tables",
     "ratios": "How much synthetic data",
     "mistakes": "Surest mistakes",
+    "frontier": "Accuracy, latency and size",
     "costs": "Cost of the trainings",
     "training": "How the GANs trained",
     "time": "Time",
@@ -91,6 +93,7 @@ def report(
     gans: Folders = (),
     results: Folders = (),
     cells: Folders = (),
+    frontier: Folders = (),
     licences: Path | None = None,
     arms: Mapping[str, Recipe] | None = None,
     paper: str | None = None,
@@ -118,6 +121,7 @@ def report(
         gans: Folders of trained GANs.
         results: The benchmark's folder.
         cells: Folders of its trainings.
+        frontier: What stage ``frontier`` measured of its networks.
         licences: A folder of further licence records, for databases of one's own.
         arms: What each arm of the benchmark is trained on.
         paper: Whose tables are laid out with the benchmark's figures (`classifiers.papers`).
@@ -184,6 +188,7 @@ def report(
         "timings": evidence.timings(records),
         "provenance": evidence.provenance(records, faces),
         **_benchmark(bench, paper, agreement["rows"], people["databases"]),
+        "frontier": frontier_section(next(iter(_listed(frontier)), None)),
         "mistakes": mistake_section(bench, [*cut, *corpora, *selected], showing) if bench else None,
     }
     left_out = () if selected else OF_GANS

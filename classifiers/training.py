@@ -9,6 +9,26 @@ from dataclasses import dataclass
 from typing import Literal
 
 from classifiers.prefix import PRECISIONS
+from classifiers.pruning import Pruning
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """How much a pupil listens to its teacher (`classifiers.objectives.Taught`).
+
+    Attributes:
+        temperature: By which the logits of both are divided, above 0. High ones teach how emotions
+            resemble each other, not only which one it is.
+        weight: Of the teacher, in (0, 1]; the labels have the rest.
+    """
+
+    temperature: float = 4.0
+    weight: float = 0.9
+
+    def __post_init__(self) -> None:
+        """Refuse impossible settings."""
+        _within("distil.temperature", self.temperature, self.temperature > 0, "above 0")
+        _within("distil.weight", self.weight, 0 < self.weight <= 1, "in (0, 1]")
 
 
 @dataclass(frozen=True)
@@ -32,6 +52,7 @@ class Phase:
         patience: See `schedule`.
         stop_after: Stop when the validation loss has not fallen for so many epochs, and go back
             to the weights of the best; None to run all steps and keep the last.
+        prune: What is cut away before the phase begins; None for nothing.
     """
 
     length: int | str
@@ -46,6 +67,7 @@ class Phase:
     factor: float = 0.1
     patience: int = 10
     stop_after: int | None = None
+    prune: Pruning | None = None
 
     def __post_init__(self) -> None:
         """Refuse impossible settings."""
@@ -105,6 +127,7 @@ class Training:
         batches_per_epoch: Steps of an epoch; None for a pass over the training pictures.
         frozen_norms_adapt: Let batch norms whose weights are frozen follow the training pictures,
             as PyTorch does where one only stops the gradients; Keras and the papers keep them.
+        distil: How to learn from a teacher, too; None for labels alone.
         precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
         target: ``emotion`` or ``valence_arousal``.
     """
@@ -120,6 +143,7 @@ class Training:
     validation: float = 0.0
     batches_per_epoch: int | None = None
     frozen_norms_adapt: bool = False
+    distil: Distillation | None = None
     precision: str = "32-true"
     target: Literal["emotion", "valence_arousal"] = "emotion"
 
@@ -150,11 +174,11 @@ class Training:
             value = getattr(self, key)
             _within(key, value, value is None or value >= 1, "at least 1 or null")
         if self.target == "valence_arousal" and (
-            self.sampling == "balanced" or self.class_weights or self.label_smoothing
+            self.sampling == "balanced" or self.class_weights or self.label_smoothing or self.distil
         ):
             raise ValueError(
-                "training.target=valence_arousal has no emotions to balance; set sampling=shuffled,"
-                " class_weights=false and label_smoothing=0"
+                "training.target=valence_arousal has no emotions to balance or to be taught; set "
+                "sampling=shuffled, class_weights=false, label_smoothing=0 and distil=null"
             )
 
     def epoch_steps(self, pictures: int) -> int:

@@ -3,7 +3,9 @@
 A stage is a node of the configuration (``conf/stage/<name>.yaml``):
 
 - ``call``: the function and its settings, what decides the result besides its inputs;
-- ``reads``: argument → the stage whose result it takes (or a path, or null);
+- ``reads``: argument → the stage whose result it takes (or a path, or null), or a stage with
+  some of its variables: ``{stage: train_cell, backbone: vgg16}``, nothing where one is null. A
+  stage may so read results of its own;
 - ``runtime``: arguments that change only how fast the result comes;
 - ``each``: over which variables (`VARIABLES`) the stage is repeated;
 - ``folder``, ``record``: where the result goes, and the name of the file that says what made it;
@@ -95,15 +97,42 @@ class Task:
     @cached_property
     def inputs(self) -> dict[str, Any]:
         """Argument → task, path, None, or a list or dict of tasks."""
-        found: dict[str, Any] = {}
-        for argument, source in list(self.node.reads.items()):
-            if source is None:
-                found[str(argument)] = None
-            elif source in self.cfg.stages:
-                found[str(argument)] = self.plan.gather(source, dict(self.variables))
-            else:
-                found[str(argument)] = Path(source)
-        return found
+        # read off first: looking at another task fills the configuration in with its variables
+        given = OmegaConf.to_container(self.node.reads, resolve=True)
+        assert isinstance(given, dict)
+        return {str(argument): self._source(source) for argument, source in given.items()}
+
+    def _source(self, source: Any) -> Any:
+        if source is None:
+            return None
+        if isinstance(source, str) and source not in self.cfg.stages:
+            return Path(source)
+        stage, fixed = _stage_read(source)
+        if None in fixed.values():
+            return None
+        for name, value in fixed.items():
+            if value not in self.plan.choices(name):
+                known = ", ".join(map(str, self.plan.choices(name)))
+                raise ValueError(
+                    f"{self.label} reads {stage} of {name} {value!r}, which is none; there are "
+                    f"{known}"
+                )
+        return self.plan.gather(stage, {**dict(self.variables), **fixed})
+
+    @cached_property
+    def round(self) -> int:
+        """How many tasks of its own stage wait for each other before it can start.
+
+        Raises:
+            ValueError: If it waits for itself.
+        """
+        if self in self.plan.waiting:
+            raise ValueError(f"{self.label} reads itself; name another (stages.*.reads)")
+        self.plan.waiting.append(self)
+        own = [task for task in _leaves(self.inputs) if isinstance(task, Task)]
+        before = [task.round for task in own if task.stage == self.stage]
+        self.plan.waiting.remove(self)
+        return 1 + max(before, default=-1)
 
     @cached_property
     def contents(self) -> dict[str, Any]:
@@ -246,6 +275,7 @@ class Plan:
         self._filled = cfg.copy()
         self._known: dict[tuple[Any, ...], Task] = {}
         self._values: dict[str, list[Any]] = {}
+        self.waiting: list[Task] = []  # whose `round` is being asked for
 
     def filled(self, variables: Mapping[str, Any]) -> DictConfig:
         """The configuration with values for some variables; one, changed with every call.
@@ -317,7 +347,9 @@ def run(cfg: DictConfig) -> list[Task]:
     finished: list[Task] = []
     for name in in_order(cfg, plan) if cfg.command == "run" else [cfg.command]:
         tasks = plan.wanted(name)
-        run_tasks(tasks, cfg.stages[name].get("jobs", 1))
+        for number in sorted({task.round for task in tasks}):
+            ready = [task for task in tasks if task.round == number]
+            run_tasks(ready, cfg.stages[name].get("jobs", 1))
         finished += tasks
     return finished
 
@@ -337,7 +369,8 @@ def in_order(cfg: DictConfig, plan: Plan | None = None) -> list[str]:
         asked.add(stage)
         # which stage is read may hang on the variables
         tasks = plan.wanted(stage) if stage in cfg.stages else []
-        for source in dict.fromkeys(name for task in tasks for name in task.node.reads.values()):
+        read = [node for task in tasks for node in task.node.reads.values()]
+        for source in dict.fromkeys(_stage_read(node)[0] for node in read):
             if source in cfg.stages:
                 add(source)
         order.append(stage)
@@ -345,6 +378,14 @@ def in_order(cfg: DictConfig, plan: Plan | None = None) -> list[str]:
     for stage in cfg.run:
         add(stage)
     return order
+
+
+def _stage_read(source: Any) -> tuple[Any, dict[str, Any]]:
+    """Return the stage (or path, or None) that an entry of ``reads`` names, and its variables."""
+    if not isinstance(source, Mapping):
+        return source, {}
+    fixed = {str(name): value for name, value in source.items()}
+    return fixed.pop("stage"), fixed
 
 
 def _walk(tree: Any, leaf: Any) -> Any:

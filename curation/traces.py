@@ -413,6 +413,13 @@ _USES: dict[str, dict[str, _Use]] = {
     "classifiers.cells.train_cell": {
         "corpus": _Use(TRAINED, "was trained on", _cell),
         "synthetic": _Use(TRAINED, "was trained on", _cell),
+        "teacher": _Use(TRAINED, "was taught by", None),
+    },
+    "classifiers.export.export_cell": {
+        "recogniser": _Use(TRAINED, "is an export of", None),
+    },
+    "classifiers.frontier.frontier": {
+        "exported": _Use(MEASURED, "has measured", None),
     },
     # a benchmark of before there were cells trained them itself
     "classifiers.protocols.benchmark": {

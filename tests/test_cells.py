@@ -12,9 +12,10 @@ from classifiers.finetune import fit
 from classifiers.networks import small_cnn
 from classifiers.predict import Predictor
 from classifiers.protocols import benchmark
+from classifiers.pruning import Pruning
 from classifiers.search import search_layers
 from classifiers.splits import ByPicture, BySubject, External
-from classifiers.training import Phase, Training
+from classifiers.training import Distillation, Phase, Training
 from curation.artifact import write_json
 from curation.corpus import content_id, write_corpus
 from curation.recipes import Part, Recipe
@@ -197,6 +198,32 @@ def test_the_networks_of_one_seed_are_kept(done, corpora):
     pictures = real.images((real.facts["split"] == "test").to_numpy())
     again = kept.probabilities(pictures)[:, 0]
     assert again == pytest.approx(predictions["p_happy"].to_numpy(), abs=1e-5)
+
+
+def test_a_cell_learns_from_the_network_of_another(corpora, done, tmp_path):
+    root, _ = done
+    teacher = root / "cells" / "geometric-0"
+    taught = replace(TRAINING, distil=Distillation())
+    facts = cell(corpora, tmp_path / "pupil", teacher=teacher, training=taught)
+    assert facts["trained_on"] == {
+        "databases": ["studio"],
+        "faces": {"real": 20, "geometric": 20},
+        "people": 5,
+    }
+    alone = pd.read_parquet(teacher / "predictions.parquet")
+    pupil = pd.read_parquet(tmp_path / "pupil" / "predictions.parquet")
+    assert (pupil["id"] == alone["id"]).all()
+    assert not np.allclose(pupil["p_happy"], alone["p_happy"])
+    cut = replace(TRAINING, phases={"cut": Phase(2, prune=Pruning(0.5, multiple=2))})
+    cell(corpora, tmp_path / "cut", teacher=teacher, network=None, training=cut, keep="all")
+    kept = Predictor.load(tmp_path / "cut", device="cpu").networks[0]
+    assert kept.name == "small_cnn, pruned"
+    with pytest.raises(FileNotFoundError, match=r"gan-1 kept no network .*protocol.keep=all"):
+        cell(corpora, tmp_path / "no", teacher=root / "cells" / "gan-1", training=taught)
+    with pytest.raises(
+        ValueError, match="tells happy, sad apart, the pupil is to learn sad, happy"
+    ):
+        cell(corpora, tmp_path / "no", teacher=teacher, training=taught, emotions=EMOTIONS[::-1])
 
 
 def test_pictures_are_decoded_once_and_a_cell_leaves_none_behind(done, corpora, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from curation.artifact import read_json
-from curation.pipeline import MissingStageError, Plan, run
+from curation.pipeline import MissingStageError, Plan, in_order, run
 
 # a small road of its own: numbers → doubled for each emotion → sum
 STAGES = """
@@ -36,6 +36,11 @@ def joined(*, first, second, out):
     (out / "joined.txt").write_text((first / "faces.txt").read_text())
     return {}
 
+def grown(*, name, before, out):
+    text = "" if before is None else (before / "name.txt").read_text() + " "
+    (out / "name.txt").write_text(text + name)
+    return {}
+
 def failing(*, source, out):
     (out / "half.txt").write_text("half")
     raise ValueError("the stage found something wrong")
@@ -50,6 +55,7 @@ emotions: [happy, sad]
 emotion: all
 folds: 1
 fold: all
+after: {{happy: sad, sad: null}}
 count: 4
 threads: 1
 stages:
@@ -76,6 +82,10 @@ stages:
   mixed:
     {{version: 1, each: [], folder: f/mixed, record: f.json, reads: {{first: again, second: large}},
       call: {{_target_: small_road.joined}}}}
+  grown:
+    {{version: 1, each: [emotion], folder: "g/${{emotion}}", record: g.json,
+      reads: {{before: {{stage: grown, emotion: "${{after.${{emotion}}}}"}}}},
+      call: {{_target_: small_road.grown, name: "${{emotion}}"}}}}
   failing:
     {{version: 1, each: [fold], folder: d/failing, record: d.json, reads: {{source: numbers}},
       call: {{_target_: small_road.failing}}}}
@@ -251,3 +261,26 @@ def test_a_contract_is_handed_down_and_another_is_refused(road):
         run(road(run=["mixed"]))
     assert not Plan(road()).wanted("mixed")[0].folder.exists()
     assert small.done
+
+
+def test_a_stage_can_read_results_of_its_own_one_after_the_other(road, caplog):
+    caplog.set_level(logging.INFO)
+    cfg = road(command="grown", emotions=["happy", "angry", "sad"])
+    cfg.after = {"happy": "angry", "angry": "sad", "sad": None}
+    texts = {task.variables: (task.folder / "name.txt").read_text() for task in run(cfg)}
+    assert list(texts.values()) == ["sad angry happy", "sad angry", "sad"]
+    assert starts(caplog) == [f"grown emotion {name}" for name in ("sad", "angry", "happy")]
+    task = Plan(cfg).task("grown", {"emotion": "angry"})
+    assert read_json(task.record_path)["inputs"]["before"]["path"].startswith("g/sad-")
+    # what comes first must be there where it is not asked for
+    with pytest.raises(MissingStageError, match=r"grown emotion sad has not run"):
+        run(road(command="grown", emotion="happy", out=f"{cfg.out}-new"))
+    # and all of the road finds its order
+    assert in_order(road(run=["grown", "total"])) == ["grown", "numbers", "doubled", "total"]
+
+
+def test_a_stage_that_waits_for_itself_is_refused(road):
+    with pytest.raises(ValueError, match=r"grown emotion \w+ reads itself; name another"):
+        run(road(command="grown", after={"happy": "sad", "sad": "happy"}))
+    with pytest.raises(ValueError, match=r"reads grown of emotion 'joy', which is none; there are"):
+        run(road(command="grown", after={"happy": "joy"}))

@@ -46,6 +46,27 @@ TWINS = {
         ],
         {"split": 1, "part": 1, "backbone": 1, "arm": 1, "seed": 1},
     ),
+    "shrink_small": (
+        [
+            "database.subjects=6",
+            "database.sessions=1",
+            *(f"test_databases.{name}.subjects=2" for name in ("lab", "ten")),
+            *(f"test_databases.{name}.sessions=1" for name in ("lab", "ten")),
+            "augment.copies=1",
+            "protocol.seeds=[0]",
+            "report.explain=false",
+            "stages.frontier.call.rounds=3",
+            "backbones.large.network.width=24",
+            "backbones.large.training.phases.train.length=20",
+            "backbones.pruned.training.phases.cut.length=4",
+            "backbones.pruned.training.phases.cut.prune.multiple=4",
+            "backbones.distilled.network.width=8",
+            "backbones.distilled.training.phases.train.length=4",
+            "backbones.alone.network.width=8",
+            "backbones.alone.training.phases.train.length=4",
+        ],
+        {"split": 1, "part": 1, "backbone": 4, "arm": 1, "seed": 1},
+    ),
     "randellini2022_small": (
         [
             "per_emotion=4",
@@ -116,6 +137,7 @@ def test_a_twin_runs_to_its_report(experiment, tmp_path):
     assert bool(summary["claims"]) == (arms > 1)
     page = (out / "report.html").read_text()
     assert "no evidence" in page or arms == 1
+    assert ('<section id="frontier">' in page) == experiment.startswith("shrink")
     assert printed.strip().endswith(f"report: {out / 'report.html'}")
 
 

@@ -32,7 +32,7 @@ class TrainedOn:
 
 def write(
     folder: Path,
-    record: Mapping[str, Any],
+    facts: Mapping[str, Any],
     trained_on: TrainedOn,
     *,
     name: str,
@@ -43,7 +43,7 @@ def write(
 
     Args:
         folder: Where everything else of it lies already.
-        record: Of ``export.json``.
+        facts: Of ``export.json``.
         trained_on: See `TrainedOn`.
         name: Of the recogniser.
         size: (H, W) of its faces.
@@ -51,7 +51,6 @@ def write(
     """
     known = read_licences([RECORDS])
     licences = [known.get(each, unknown_licence(each)) for each in trained_on.databases]
-    facts = record["facts"]
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         undefined=StrictUndefined,

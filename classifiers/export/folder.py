@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from safetensors.torch import save_file
 
@@ -34,6 +35,7 @@ from curation.recipes import trainable
 log = logging.getLogger(__name__)
 
 WEIGHTS = "weights.safetensors"
+PREDICTIONS = "predictions.parquet"  # of a training of the benchmark
 RECORD = "export.json"
 COMPARED = 2_000
 """Faces, at most, that the files are compared on."""
@@ -90,51 +92,80 @@ def export_recogniser(
         raise ValueError(f"{out} exists; name another folder (--out)")
     source = _Source(folder, corpus, member)
     learned, compared = source.calibration_faces(calibration), source.compared_faces(held_out)
-    predictor = source.predictor
-    said = predictor.probabilities(compared.images)
     with locked(out), building(out) as made:
-        networks, heat = predictor.networks, source.temperature
-        shape = {"size": predictor.size, "emotions": predictor.emotions}
-        log.info("export: %s, %d calibration faces", predictor.name, len(learned))
-        full = build(networks, heat, **shape)
-        onnx_files.write(full, made / MODELS["fp32"])
-        onnx_files.write(build(networks, heat, **shape, half=True), made / MODELS["fp16"])
-        onnx_files.write(quantised(full, learned), made / MODELS["int8"])
-        _save_weights(networks, made / WEIGHTS)
-        _write_preprocessing(source, made)
-        parity: dict[str, Parity] = {}
-        for precision, file in MODELS.items():
-            exported = OnnxPredictor.load(made, precision=precision)
-            found = compare(exported.probabilities(compared.images), said, compared.labels)
-            parity[precision] = found
-            log.info(
-                "%s: differs by %.2g at most, same first choice for %d of %d",
-                *(file, found.largest, found.agreement, found.n),
-            )
-        require_equal(parity["fp32"], MODELS["fp32"])
+        facts = _write(source, made, learned, compared)
         record = {
             "stage": "export",
             "inputs": source.inputs,
             "versions": {**versions(), **_onnx_versions()},
             "contract": source.contract,
-            "facts": {
-                "member": "all" if member is None else member,
-                "networks": len(networks),
-                "recipe": networks[0].recipe,
-                "calibration_faces": len(learned),
-                "opset": onnx_files.OPSET,
-                "compared_on": compared.what,
-                "held_out": compared.labels is not None,
-                "torch": compare(said, said, compared.labels).plain(),
-                "parity": {name: each.plain() for name, each in parity.items()},
-                "bytes": {file: (made / file).stat().st_size for file in MODELS.values()},
-                "unseen": source.unseen,
-            },
+            "facts": facts,
+            "content": folder_hash(made, without=RECORD),
         }
-        card.write(made, record, source.trained_on, name=predictor.name, **shape)
-        record["content"] = folder_hash(made, without=RECORD)
         write_json(made / RECORD, record)
     return record
+
+
+def export_cell(recogniser: Path, corpus: Path, out: Path, *, calibration: int) -> dict[str, Any]:
+    """Stage ``export_cell``: export the network of one training of the benchmark.
+
+    Args:
+        recogniser: A cell that kept its network (`classifiers.cells.train_cell`).
+        corpus: What it was trained on.
+        out: An empty folder; receives what `export_recogniser` writes but the record.
+        calibration: Training faces that give the ranges of the int8 file, evenly of each emotion.
+
+    Returns:
+        The ``facts`` of `export_recogniser`, and a ``headline``.
+
+    Raises:
+        FileNotFoundError: If the cell kept no network.
+        ValueError: See `export_recogniser`.
+    """
+    source = _Source(recogniser, corpus, None)
+    facts = _write(source, out, source.calibration_faces(calibration), source.compared_faces(None))
+    whole, small = (facts["bytes"][MODELS[name]] / 1e6 for name in ("fp32", "int8"))
+    return {**facts, "headline": f"{whole:.2f} MB, int8 {small:.2f} MB"}
+
+
+def _write(source: "_Source", made: Path, learned: np.ndarray, compared: Faces) -> dict[str, Any]:
+    """Write all files but the record, and return what it says of them."""
+    predictor = source.predictor
+    said = predictor.probabilities(compared.images)
+    networks, heat = predictor.networks, source.temperature
+    shape = {"size": predictor.size, "emotions": predictor.emotions}
+    log.info("export: %s, %d calibration faces", predictor.name, len(learned))
+    full = build(networks, heat, **shape)
+    onnx_files.write(full, made / MODELS["fp32"])
+    onnx_files.write(build(networks, heat, **shape, half=True), made / MODELS["fp16"])
+    onnx_files.write(quantised(full, learned), made / MODELS["int8"])
+    _save_weights(networks, made / WEIGHTS)
+    _write_preprocessing(source, made)
+    parity: dict[str, Parity] = {}
+    for precision, file in MODELS.items():
+        exported = OnnxPredictor.load(made, precision=precision)
+        found = compare(exported.probabilities(compared.images), said, compared.labels)
+        parity[precision] = found
+        log.info(
+            "%s: differs by %.2g at most, same first choice for %d of %d",
+            *(file, found.largest, found.agreement, found.n),
+        )
+    require_equal(parity["fp32"], MODELS["fp32"])
+    facts = {
+        "member": source.member,
+        "networks": len(networks),
+        "recipe": networks[0].recipe,
+        "calibration_faces": len(learned),
+        "opset": onnx_files.OPSET,
+        "compared_on": compared.what,
+        "held_out": compared.labels is not None,
+        "torch": compare(said, said, compared.labels).plain(),
+        "parity": {name: each.plain() for name, each in parity.items()},
+        "bytes": {file: (made / file).stat().st_size for file in MODELS.values()},
+        "unseen": source.unseen,
+    }
+    card.write(made, facts, source.trained_on, name=predictor.name, **shape)
+    return facts
 
 
 class _Source:
@@ -142,6 +173,7 @@ class _Source:
 
     def __init__(self, folder: Path, corpus: Path | None, member: int | None) -> None:
         self.folder = folder
+        self.member = "all" if member is None else member
         whole = Predictor.load(folder, device="cpu")
         if member is not None and not 0 <= member < len(whole.networks):
             raise ValueError(
@@ -169,8 +201,12 @@ class _Source:
     @property
     def unseen(self) -> dict[str, Any] | None:
         """What the training noted of faces of people whom a network never saw."""
-        facts = (self.record.content.get("facts") if self.record else None) or {}
-        return (facts.get("out_of_fold") or {}).get("accuracy")
+        return (self._noted.get("out_of_fold") or {}).get("accuracy")
+
+    @property
+    def _noted(self) -> Mapping[str, Any]:
+        """What the training noted, besides."""
+        return (self.record.content.get("facts") if self.record else None) or {}
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -181,6 +217,8 @@ class _Source:
     @cached_property
     def trained_on(self) -> card.TrainedOn:
         """The faces that it learned from."""
+        if noted := self._noted.get("trained_on"):
+            return card.TrainedOn(**noted)
         facts = self.corpus.facts[self._training]
         databases = facts["database"].fillna("unnamed").astype(str).unique()
         origins = facts["origin"].value_counts()
@@ -194,7 +232,19 @@ class _Source:
     def _training(self) -> np.ndarray:
         facts = self.corpus.facts
         chosen = trainable(facts, ["real", "geometric"])
+        if self._tested is not None:  # the benchmark may split the corpus's people otherwise
+            tested = facts["id"].isin(self._tested) | facts["parent"].isin(self._tested)
+            people = facts.loc[tested, "subject"].dropna()
+            chosen &= ~(tested | facts["subject"].isin(people))
         return (chosen & facts["emotion"].isin(self.predictor.emotions)).to_numpy(bool)
+
+    @cached_property
+    def _tested(self) -> set[str] | None:
+        """The pictures that a training of the benchmark was tested on; None for other trainings."""
+        path = self.folder / PREDICTIONS
+        return (
+            set(pd.read_parquet(path, columns=["picture"])["picture"]) if path.is_file() else None
+        )
 
     def calibration_faces(self, count: int) -> np.ndarray:
         """Return training faces, evenly of each emotion: (N, 3, H, W) uint8 RGB."""
@@ -221,7 +271,12 @@ class _Source:
             self._require_contract(data.path)
         facts = data.facts
         known = facts["emotion"].isin(self.predictor.emotions) & (facts["origin"] == "real")
-        unseen = known if held_out is not None else known & (facts["split"] != "train")
+        unseen = known
+        if held_out is None:
+            tested = self._tested
+            unseen = known & (
+                facts["split"] != "train" if tested is None else facts["id"].isin(tested)
+            )
         name = "+".join(sorted(facts.loc[unseen, "database"].fillna("unnamed").unique()))
         what, labelled = f"real faces of {name} that it never saw", True
         if not unseen.any():

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from classifiers.networks.facenet import facenet
+from classifiers.networks.narrow import NARROWED, narrowed
 from classifiers.networks.normalise import MODES, Mode, Normalise
 from classifiers.networks.recogniser import Layer, Network, Recipe, Recogniser
 from classifiers.networks.small import dao2021, small_cnn, vanderweel2019
@@ -46,6 +47,9 @@ def rebuild(recipe: Mapping[str, Any], classes: int) -> Recogniser:
         ValueError: If the recipe names a constructor that this package does not have.
     """
     # a closed table: a recipe is read from a file and must not name arbitrary code
+    if recipe["constructor"] == NARROWED:
+        arguments = recipe["arguments"]
+        return narrowed(rebuild(arguments["of"], classes), arguments["shapes"])
     constructor = _CONSTRUCTORS.get(recipe["constructor"])
     if constructor is None:
         raise ValueError(

@@ -81,8 +81,11 @@ class Recogniser(nn.Module):
     @property
     def name(self) -> str:
         """What to call it in a table: the constructor, or timm's name of the trunk."""
-        name = self.recipe["arguments"].get("name", self.recipe["constructor"])
-        return name.split(".")[0]  # what follows is the name of some weights
+        recipe, note = self.recipe, ""
+        if "of" in recipe["arguments"]:  # of a network that lost channels
+            recipe, note = recipe["arguments"]["of"], ", pruned"
+        name = recipe["arguments"].get("name", recipe["constructor"])
+        return name.split(".")[0] + note  # what follows a dot is the name of some weights
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """Return (N, d) float32 features before the head.

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from markupsafe import Markup
@@ -41,7 +42,14 @@ class Spot(NamedTuple):
 
 
 def scatter(
-    spots: Sequence[Spot], *, title: str, x: str, y: str, width: int = 420, height: int = 230
+    spots: Sequence[Spot],
+    *,
+    title: str,
+    x: str,
+    y: str,
+    width: int = 420,
+    height: int = 230,
+    steps: Sequence[Spot] = (),
 ) -> Markup:
     """Draw points over a logarithmic horizontal axis, or a linear one where they lie near.
 
@@ -52,6 +60,7 @@ def scatter(
         y: What the vertical axis measures.
         width: Of the plotted part, in px.
         height: The same.
+        steps: Points that a line joins in steps, to the right and then up, and on to the edge.
 
     Returns:
         The drawing, empty without points.
@@ -87,6 +96,10 @@ def scatter(
               css="dim")
     )  # fmt: skip
     parts.append(write(2, 12, y, css="dim"))
+    for one, two in pairwise([*steps, *(steps[-1]._replace(x=math.inf) for _ in steps[:1])]):
+        end = right if math.isinf(two.x) else at_x(two.x)
+        parts.append(stroke(at_x(one.x), at_y(one.y), end, at_y(one.y), css="step"))
+        parts.append(stroke(end, at_y(one.y), end, at_y(two.y), css="step"))
     for spot in spots:
         place = (at_x(spot.x), at_y(spot.y))
         mark = Markup("<g><title>{}</title>").format(spot.note or f"{spot.label}: {spot.y:.3g}")
