@@ -3,8 +3,7 @@
 import copy
 import logging
 import time
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,29 +11,17 @@ import numpy as np
 import pandas as pd
 import torch
 
-from classifiers.batches import Batches, Inputs, Pictures, ten_crops
 from classifiers.networks import Network, Recogniser
 from classifiers.networks.cost import multiply_adds, parameters
 from classifiers.objectives import Circumplex, Emotion, Objective, Taught
+from classifiers.phases import PhaseRunner, scores_of
 from classifiers.predict import pick_device
-from classifiers.prefix import (
-    Constants,
-    Declined,
-    PrefixCache,
-    Split,
-    autocast,
-    content_ids,
-    pictures_at_once,
-)
-from classifiers.pruning import Pruning, prune
-from classifiers.teacher import Teacher
-from classifiers.training import Phase, Training, diverged
+from classifiers.prefix import Constants, Declined, PrefixCache, Split, content_ids
+from classifiers.training import Training
 from curation.corpus import split_subjects
 from curation.progress import quiet_lightning
 
 logger = logging.getLogger(__name__)
-
-_TAYLOR_BATCHES = 16  # that gradients are gathered over
 
 
 @dataclass(frozen=True)
@@ -103,7 +90,7 @@ class Fitted:
                 )
             except Declined as why:
                 logger.info("test pictures are not kept before the cut: %s", why)
-        scores = _scores(split, objective, self.training, pictures, inputs, rows)
+        scores = scores_of(split, objective, self.training, pictures, inputs, rows)
         self.recogniser.cpu()
         return scores.numpy()
 
@@ -176,35 +163,31 @@ def fit(
     if not np.isfinite(np.asarray(labels)[rows]).all():
         raise ValueError(f"{label}: some of the chosen pictures have no label; leave them out")
     objective = _objective(training, labels, learned, classes)
-    job = _Job(
-        training=training,
-        objective=objective,
-        # torch asks for write access (arrays from Arrow and pandas lack it); copies only then
-        pictures=torch.from_numpy(np.require(images, requirements="W")),
-        targets=objective.targets(labels),
-        classes=np.asarray(labels, np.int64) if training.sampling == "balanced" else None,
-        teacher=teacher if training.distil else None,
-        learned=learned,
-        held=held,
-        ids=(content_ids(images) if ids is None else list(ids))
-        if prefix is not None or training.distil
-        else [],
-        cache=prefix,
-        answers=PrefixCache() if prefix is None else prefix,
-        seed=seed,
-        label=label,
-        accelerator=accelerator,
-    )
+    named = prefix is not None or training.distil is not None
     # initial weights and dropout draw from torch's global generator: seed it, then put it back
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())), quiet_lightning():
         torch.manual_seed(seed)
         recogniser = network(objective.outputs) if network else copy.deepcopy(teacher)
         assert recogniser is not None
         recogniser = recogniser.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        job.whole = {
-            "multiply_adds": multiply_adds(recogniser, job.side),
-            "parameters": parameters(recogniser),
-        }
+        job = PhaseRunner(
+            training=training,
+            objective=objective,
+            # torch asks for write access (arrays from Arrow and pandas lack it); copies only then
+            pictures=torch.from_numpy(np.require(images, requirements="W")),
+            targets=objective.targets(labels),
+            classes=np.asarray(labels, np.int64) if training.sampling == "balanced" else None,
+            teacher=teacher if training.distil else None,
+            learned=learned,
+            held=held,
+            ids=[] if not named else content_ids(images) if ids is None else list(ids),
+            cache=prefix,
+            answers=PrefixCache() if prefix is None else prefix,
+            whole=_measures(recogniser, training, images.shape[2:]),
+            seed=seed,
+            label=label,
+            accelerator=accelerator,
+        )
         for name, phase in training.phases.items():
             job.run(recogniser, name, phase)
     return Fitted(
@@ -215,7 +198,7 @@ def fit(
         seconds=round(time.monotonic() - started, 2),
         train_rows=len(learned),
         validation_rows=len(held),
-        parameters=sum(weight.numel() for weight in recogniser.parameters()),
+        parameters=parameters(recogniser),
         trained=job.trained,
         prefix=job.prefix,
         _cache=prefix,
@@ -223,208 +206,15 @@ def fit(
     )
 
 
-@dataclass
-class _Job:
-    """A training under way: what its phases share, and what they leave behind."""
-
-    training: Training
-    objective: Objective
-    pictures: torch.Tensor  # (N, 3, H, W) uint8
-    targets: torch.Tensor  # (N, outputs) float32
-    classes: np.ndarray | None  # (N,) to balance by
-    teacher: Recogniser | None
-    learned: np.ndarray  # rows
-    held: np.ndarray  # rows
-    ids: list[str]
-    cache: PrefixCache | None
-    seed: int
-    label: str
-    accelerator: str
-    answers: PrefixCache  # where the teacher's are kept
-    steps: int = 0
-    history: list[dict[str, Any]] = field(default_factory=list)
-    trained: list[int] = field(default_factory=list)
-    prefix: list[dict[str, Any]] = field(default_factory=list)
-    whole: dict[str, int] = field(default_factory=dict)  # what pruning takes its share of
-
-    @property
-    def side(self) -> tuple[int, int]:
-        """(H, W) of the pictures."""
-        height, width = self.pictures.shape[2:]
-        return height, width
-
-    def run(self, recogniser: Recogniser, name: str, phase: Phase) -> None:
-        """Train the network, in place, through one phase."""
-        import lightning as L
-
-        from classifiers.module import Epochs, Progress, RecogniserTraining
-
-        training = self.training
-        epoch_steps = training.epoch_steps(len(self.learned))
-        steps = phase.steps(epoch_steps)
-        teaching = self._teaching(steps)
-        if phase.prune:
-            self._prune(recogniser, phase.prune, teaching)
-        cut = recogniser.trainable_last(
-            phase.trains, frozen_norms_adapt=training.frozen_norms_adapt
-        )
-        split = Split(recogniser, cut)
-        constants = self._constants(split, steps, epoch_steps)
-        batches = self._batches(
-            Pictures(self.pictures) if constants is None else constants, steps, teaching
-        )
-
-        def validate() -> dict[str, float]:
-            recogniser.eval()
-            scores = _scores(split, self.objective, training, self.pictures, constants, self.held)
-            recogniser.train()
-            return self.objective.judge(scores, self.targets[torch.from_numpy(self.held)])
-
-        epochs = Epochs(
-            label=self.label,
-            name=name,
-            first=self.steps,
-            epoch_steps=epoch_steps,
-            validate=validate if len(self.held) else None,
-            history=self.history,
-        )
-        many = len(training.phases) > 1
-        label = f"{self.label}, {name}" if many else self.label
-        recogniser.train()
-        trainer = L.Trainer(
-            accelerator=self.accelerator,
-            devices=1,
-            precision=training.precision,  # type: ignore[arg-type]
-            max_epochs=1,
-            callbacks=[epochs, Progress(label, steps, training.batch_size)],
-            barebones=True,
-        )
-        module = RecogniserTraining(
-            split, self.objective, phase, steps=steps, cached=constants is not None
-        )
-        with warnings.catch_warnings():
-            # frozen layers are in evaluation mode on purpose
-            warnings.filterwarnings("ignore", ".*in eval mode at the start", module="lightning")
-            trainer.fit(module, batches)
-        recogniser.cpu()
-        self.steps += epochs.steps
-        if epochs.best is not None:
-            recogniser.load_state_dict(epochs.best)
-        if not all(bool(weight.isfinite().all()) for weight in recogniser.parameters()):
-            raise ValueError(diverged(self.label, name, epochs.steps, phase))
-
-    def _batches(self, inputs: Inputs, steps: int, teaching: Teacher | None) -> Batches:
-        return Batches(
-            inputs,
-            self.targets,
-            self.learned,
-            training=self.training,
-            steps=steps,
-            first=self.steps,
-            teacher=teaching,
-            classes=self.classes,
-            seed=self.seed,
-        )
-
-    def _teaching(self, steps: int) -> Teacher | None:
-        if self.teacher is None:
-            return None
-        return Teacher(
-            self.teacher,
-            self.pictures,
-            self.ids,
-            self.learned,
-            training=self.training,
-            uses=steps * self.training.batch_size,
-            cache=self.answers,
-            device=pick_device(self.accelerator),
-            label=self.label,
-        )
-
-    def _prune(self, recogniser: Recogniser, pruning: Pruning, teaching: Teacher | None) -> None:
-        batches = self._batches(Pictures(self.pictures), _TAYLOR_BATCHES, teaching)
-        device = pick_device(self.accelerator)
-
-        def losses() -> Iterator[torch.Tensor]:
-            for inputs, targets in batches:
-                yield self.objective.loss(recogniser(inputs.to(device)), targets.to(device))
-
-        prune(
-            recogniser.to(device),
-            pruning,
-            whole=self.whole[pruning.of],
-            side=self.side,
-            losses=losses,
-            seed=self.seed,
-        )
-        recogniser.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def _constants(self, split: Split, steps: int, epoch_steps: int) -> Constants | None:
-        """Return the features at the cut if they can be kept, and note why not."""
-        recogniser, training = split.recogniser, self.training
-        trained = [weight for weight in recogniser.parameters() if weight.requires_grad]
-        self.trained.append(sum(weight.numel() for weight in trained))
-        found: Constants | None = None
-        why = self._why_not(split)
-        if why is None and self.cache is not None:
-            device = pick_device(self.accelerator)
-            epochs = -(-steps // epoch_steps)
-            try:
-                found = self.cache.constants(
-                    Split(recogniser.to(device).eval(), split.cut),
-                    self.pictures,
-                    self.ids,
-                    np.concatenate([self.learned, self.held]),
-                    mirrored=self.learned if training.mirror else self.learned[:0],
-                    device=device,
-                    precision=training.precision,
-                    uses=steps * training.batch_size + epochs * len(self.held),
-                    label=f"{self.label}: frozen layers",
-                )
-            except Declined as declined:
-                why = str(declined)
-        self.prefix.append({"cut": split.cut, "cached": found is not None, "why": why})
-        logger.debug("%s: %s", self.label, self.prefix[-1])
-        return found
-
-    def _why_not(self, split: Split) -> str | None:
-        if self.cache is None:
-            return "no cache was given"
-        if split.cut == 0:
-            return "the first unit trains"
-        if self.training.ten_crop:
-            return "crops are drawn anew at each step"
-        if self.training.mixup:
-            return "mixup blends the pictures anew at each step"
-        split.recogniser.train()
-        return split.varies()
-
-
-def _scores(
-    split: Split,
-    objective: Objective,
-    training: Training,
-    pictures: torch.Tensor,
-    constants: Constants | None,
-    rows: np.ndarray,
-) -> torch.Tensor:
-    """Return the (M, outputs) float32 scores of some rows; the network is in evaluation mode."""
-    device = next(split.recogniser.parameters()).device
-    done: list[torch.Tensor] = []
-    with torch.inference_mode(), autocast(training.precision, device):
-        many = pictures_at_once(device)
-        for start in range(0, len(rows), many):
-            part = rows[start : start + many]
-            if constants is not None:
-                views = [constants(part, np.zeros(len(part), bool)).to(device).float()]
-            else:
-                views = [pictures[torch.from_numpy(part)].to(device)]
-                if training.ten_crop:
-                    views = ten_crops(views[0], training.ten_crop)
-                views = [split.before(view) for view in views]
-            scores = [objective.scores(split.after(view).float()) for view in views]
-            done.append(torch.stack(scores).mean(0).cpu())
-    return torch.cat(done)
+def _measures(recogniser: Recogniser, training: Training, side: Sequence[int]) -> dict[str, int]:
+    """Return what pruning takes its share of; nothing where nothing is pruned."""
+    if not any(phase.prune for phase in training.phases.values()):
+        return {}
+    height, width = side
+    return {
+        "multiply_adds": multiply_adds(recogniser, (height, width)),
+        "parameters": parameters(recogniser),
+    }
 
 
 def _objective(
