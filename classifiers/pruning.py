@@ -18,7 +18,7 @@ from classifiers.networks.narrow import shapes_of, with_shapes
 
 logger = logging.getLogger(__name__)
 
-_STEPS = 200  # cuts until no channel would be left; the measure is taken after each
+_STEPS = 100  # cuts until no channel would be left; the measure is taken after each
 _AT_MOST = 0.95  # share of a layer's channels that may go: none may vanish
 
 
