@@ -7,11 +7,11 @@ is worse in everything than another is not worth having.
 import logging
 import platform
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,7 @@ from classifiers.predict import Predictor
 from classifiers.predictions import ALL, CELL
 from classifiers.runtime import MODELS, OnnxPredictor
 from classifiers.summary import summarise
-from curation.artifact import write_json
+from curation.artifact import Folders, leaves, write_json
 from curation.corpus import Corpus
 from curation.lineage import Record, located, read_record
 from curation.progress import track
@@ -33,9 +33,6 @@ logger = logging.getLogger(__name__)
 
 TORCH = "torch"
 PRECISIONS = (TORCH, *MODELS)
-
-# what the pipeline hands over: nested by variable
-Folders: TypeAlias = "Path | Sequence[Folders] | Mapping[Any, Folders]"
 
 
 def frontier(
@@ -73,9 +70,9 @@ def frontier(
         FileNotFoundError: If an export's training is gone.
         ValueError: If the reference is none of the backbones.
     """
-    folders = list(_leaves(exported))
+    folders = [Path(folder) for folder in leaves(exported)]
     cells = [_cell_of(folder) for folder in folders]
-    pictures = _Pictures(list(_leaves(corpus)))
+    pictures = _Pictures([Path(folder) for folder in leaves(corpus)])
     against = _reference(cells, reference)
     rows: list[dict[str, Any]] = []
     tables: list[pd.DataFrame] = []
@@ -235,11 +232,3 @@ def _reference(cells: Sequence[Record], named: str | None) -> str:
         return known[0]
     sizes = [cell.content["facts"]["parameters"] for cell in cells]
     return backbones[int(np.argmax(sizes))]
-
-
-def _leaves(folders: Folders) -> Iterator[Path]:
-    if isinstance(folders, Path | str):
-        yield Path(folders)
-        return
-    for inner in folders.values() if isinstance(folders, Mapping) else folders:
-        yield from _leaves(inner)

@@ -1,9 +1,9 @@
 """Stage ``benchmark``: what all cells say together, in tables that anybody can read."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import pandas as pd
 
@@ -11,19 +11,16 @@ from classifiers.cells import AFFECT
 from classifiers.objectives import ccc, rmse
 from classifiers.predictions import CELL
 from classifiers.summary import results_of, summarise
-from curation.artifact import write_json
+from curation.artifact import Folders, leaves, write_json
 from curation.lineage import read_record
 
 logger = logging.getLogger(__name__)
 
 _CLAIM = ("split", "backbone", "database", "arm", "reference")
 
-# what the pipeline hands over: nested by variable
-Cells: TypeAlias = "Path | Sequence[Cells] | Mapping[Any, Cells]"
-
 
 def benchmark(
-    cells: Cells,
+    cells: Folders,
     out: Path,
     *,
     emotions: Sequence[str],
@@ -53,7 +50,7 @@ def benchmark(
     Raises:
         ValueError: If an arm is to be compared with one that has no cells.
     """
-    folders = list(_leaves(cells))
+    folders = [Path(cell) for cell in leaves(cells)]
     facts = {folder.name: _facts(folder) for folder in folders}
     known = pd.DataFrame(facts.values())
     predictions = pd.concat(
@@ -117,14 +114,6 @@ def _affect(
     means = table.groupby(["backbone", "arm", "database"])[figures].agg(["mean", "std"])
     logger.info("valence and arousal over seeds:\n%s", means.round(3).to_string())
     return {"cells": len(facts), "test_rows": len(predictions), "verdicts": []}
-
-
-def _leaves(cells: Cells) -> Iterator[Path]:
-    if isinstance(cells, Path | str):
-        yield Path(cells)
-        return
-    for inner in cells.values() if isinstance(cells, Mapping) else cells:
-        yield from _leaves(inner)
 
 
 def _facts(folder: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ is written beside the page too, as CSV and for LaTeX.
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -32,15 +32,13 @@ from classifiers.report_parts.training import (
     training_section,
 )
 from classifiers.report_parts.verdicts import verdict_section
+from curation.artifact import Folders, leaves
 from curation.corpus import Corpus
 from curation.licences import RECORDS, read_licences
 from curation.lineage import Record
 from curation.recipes import Recipe
 
 logger = logging.getLogger(__name__)
-
-# what the pipeline hands over: by fold, by emotion, or one folder
-Folders: TypeAlias = "Path | Sequence[Folders] | Mapping[str, Folders] | None"
 
 PARTS = Path(__file__).parent / "report_parts"
 SECTIONS = {
@@ -254,12 +252,7 @@ def _plain_verdict(claim: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _listed(folders: Folders) -> list[Path]:
-    if folders is None:
-        return []
-    if isinstance(folders, Path | str):
-        return [Path(folders)]
-    inner = folders.values() if isinstance(folders, Mapping) else folders
-    return [path for entry in inner for path in _listed(entry)]
+    return [Path(folder) for folder in leaves(folders)]
 
 
 def _kept(cell: Path, corpus: Path) -> bool:

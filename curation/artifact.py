@@ -9,16 +9,31 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from filelock import FileLock, Timeout
 
 _RECORDED = ("affectory", "torch", "torchvision", "lightning", "timm", "datasets", "numpy")
 _RECORDED += ("opencv-python", "pillow", "clean-fid")
+
+
+Folders: TypeAlias = "Path | Sequence[Folders] | Mapping[Any, Folders] | None"
+"""What the pipeline hands a stage: a finished folder, or lists and dicts of them by variable."""
+
+
+def leaves(tree: Any) -> Iterator[Any]:
+    """Yield what nested lists and dicts hold, in order, but for None: the folders of `Folders`."""
+    if isinstance(tree, Mapping):
+        tree = list(tree.values())
+    if isinstance(tree, list | tuple):
+        for inner in tree:
+            yield from leaves(inner)
+    elif tree is not None:
+        yield tree
 
 
 def fingerprint(**parts: Any) -> str:

@@ -36,6 +36,7 @@ from curation.artifact import (
     file_hash,
     fingerprint,
     folder_hash,
+    leaves,
     locked,
     read_json,
     tree_state,
@@ -129,7 +130,7 @@ class Task:
         if self in self.plan.waiting:
             raise ValueError(f"{self.label} reads itself; name another (stages.*.reads)")
         self.plan.waiting.append(self)
-        own = [task for task in _leaves(self.inputs) if isinstance(task, Task)]
+        own = [task for task in leaves(self.inputs) if isinstance(task, Task)]
         before = [task.round for task in own if task.stage == self.stage]
         self.plan.waiting.remove(self)
         return 1 + max(before, default=-1)
@@ -219,7 +220,7 @@ class Task:
         runtime = instantiate(self.node.get("runtime") or {})
         sources = {name: _walk(source, _path) for name, source in self.inputs.items()}
         contract = self._contract(sources)
-        refuse_leaks(_leaves(list(sources.values())))
+        refuse_leaks(leaves(sources))
         started = time.time()
         with building(self.folder, resume=bool(self.node.get("resumes"))) as out:
             facts = function(**sources, **runtime, out=out)
@@ -250,7 +251,7 @@ class Task:
         if self.node.get("mixes_contracts"):
             return None
         known: tuple[Path, dict[str, Any]] | None = None
-        for folder in _leaves(list(sources.values())):
+        for folder in leaves(sources):
             record = read_record(folder)
             contract = record.content.get("contract") if record else None
             if not contract:
@@ -397,17 +398,6 @@ def _walk(tree: Any, leaf: Any) -> Any:
     if isinstance(tree, dict) and "content" not in tree:
         return {key: _walk(item, leaf) for key, item in tree.items()}
     return leaf(tree)
-
-
-def _leaves(tree: Any) -> Iterator[Any]:
-    """Yield the leaves of nested lists and dicts that are not None."""
-    if isinstance(tree, list):
-        for item in tree:
-            yield from _leaves(item)
-    elif isinstance(tree, dict):
-        yield from _leaves(list(tree.values()))
-    elif tree is not None:
-        yield tree
 
 
 def _path(source: Task | Path) -> Path:
