@@ -2,13 +2,14 @@
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from classifiers.page.cascades import write_cascade
 from classifiers.page.runtime_web import VERSION, vendor
 from classifiers.runtime import MODELS, PREPROCESSING, OnnxPredictor
 from curation.artifact import building, file_hash, locked, read_json, write_json
@@ -22,7 +23,13 @@ SITE = Path(__file__).with_name("site")
 PAGE = "page.json"
 EXAMPLE_SIDE = 192
 """Pixels of an example face."""
-_STYLES = ("studio", "lab", "ten")
+USUAL_CASCADES = (
+    "haarcascade_frontalface_default.xml",
+    "haarcascade_frontalface_alt2.xml",
+    "haarcascade_frontalface_alt.xml",
+)
+"""What finds faces where a contract's own detector is not in the page; see ``recognise.js``."""
+_STYLE = "studio"  # in colour, what recognisers of the embedded database learn from
 
 
 def build(
@@ -37,8 +44,9 @@ def build(
     Args:
         folders: What ``affectory export`` wrote, one folder for each recogniser.
         to: Folder to make; must not exist.
-        yunet: YuNet's model file, which finds faces in the page; None for the one in the cache, if
-            it is there, or else none.
+        yunet: YuNet's model file, which finds faces in the page where those that a recogniser
+            learned from were not found by Haar cascades; None for the one in the cache. Without
+            any, cascades find all faces, and the page says where that makes a difference.
         ort: Tarball or folder of ONNX Runtime Web; see `vendor`.
 
     Returns:
@@ -54,9 +62,11 @@ def build(
         raise ValueError(f"{to} exists; name another folder (--to)")
     if not folders:
         raise ValueError("no exported recogniser was given")
-    for folder in folders:
-        for precision in MODELS:
-            OnnxPredictor.load(folder, precision=precision)
+    contracts = [
+        OnnxPredictor.load(folder, precision=precision).contract
+        for folder in folders
+        for precision in MODELS
+    ]
     if yunet is None and cached(YUNET).is_file():
         yunet = cached(YUNET)
     with locked(to), building(to) as made:
@@ -68,13 +78,18 @@ def build(
             "runtime": VERSION,
             "models": [_model(folder, made, place) for place, folder in enumerate(folders)],
             "detector": None if yunet is None else _detector(yunet, made),
+            "cascades": _cascades(contracts, made),
             "examples": _examples(made),
         }
         write_json(made / PAGE, content)
-    log.info(
-        "page of %d recognisers, faces found by %s",
-        *(len(folders), "nobody" if yunet is None else "YuNet"),
-    )
+    kinds = {contract["detector"]["detector"] for contract in contracts} - {"none", "haar"}
+    if kinds and yunet is None:
+        log.warning(
+            "faces were found by %s for training, and Haar cascades find them in the page, which "
+            "cut otherwise; `affectory prefetch yunet`, or --yunet <file>, comes nearer",
+            " and ".join(sorted(kinds)),
+        )
+    log.info("page of %d recognisers", len(folders))
     return content
 
 
@@ -115,13 +130,27 @@ def _detector(yunet: Path, made: Path) -> dict[str, str]:
     }
 
 
+def _cascades(contracts: Iterable[Mapping[str, Any]], made: Path) -> dict[str, dict[str, str]]:
+    """Write the cascades of all contracts, and those for faces that nothing else finds."""
+    (made / "cascades").mkdir()
+    wanted = dict.fromkeys(USUAL_CASCADES)
+    for contract in contracts:
+        if contract["detector"]["detector"] == "haar":
+            wanted |= dict.fromkeys(contract["detector"]["cascades"])
+    written = {}
+    for name in wanted:
+        path = made / "cascades" / f"{Path(name).stem}.json"
+        write_cascade(name, path)
+        written[name] = {"file": f"cascades/{path.name}", "sha256": file_hash(path)}
+    return written
+
+
 def _examples(made: Path) -> list[dict[str, str]]:
     (made / "examples").mkdir()
     examples = []
     for place, emotion in enumerate(EMOTIONS):
-        style = _STYLES[place % len(_STYLES)]
         file = f"examples/{emotion}.png"
-        face = render(style, 9001 + place, 1, emotion, size=EXAMPLE_SIDE, difficulty=0.2)
+        face = render(_STYLE, 9001 + place, 1, emotion, size=EXAMPLE_SIDE, difficulty=0.0)
         Image.fromarray(face).save(made / file)
-        examples.append({"file": file, "title": f"{emotion}, drawn ({style})"})
+        examples.append({"file": file, "emotion": emotion, "title": f"{emotion}, drawn"})
     return examples

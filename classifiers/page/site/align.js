@@ -2,7 +2,7 @@
 // Coordinates are continuous: the first pixel reaches from 0 to 1. A face is {box: {left, top, width,
 // height}, landmarks: five [x, y] or null}, landmarks as eye, eye, nose, corner, corner of the mouth.
 
-import { bicubic, equalised, grey, halved, padded, part, shrunk, warped } from "./pixels.js";
+import { bicubic, equalised, even, grey, halved, padded, part, shrunk, warped } from "./pixels.js";
 
 // the template of ArcFace (Deng et al. 2019), on a square of side 1
 const TEMPLATE = [
@@ -56,10 +56,6 @@ export function standardFace(image, given, contract) {
   if (contract.colour === "grey") pixels = grey(pixels);
   if (clahe?.scope === "face") pixels = equalised(pixels, clahe.clip_limit, clahe.tiles);
   return contract.fit === "pad" ? padded(pixels, size) : pixels;
-}
-
-function even(value) {
-  return value % 1 === 0.5 ? 2 * Math.round(value / 2) : Math.round(value);
 }
 
 function turn([x, y], angle) {
