@@ -1,12 +1,15 @@
 """The browser page: what is refused when it is built, and what Chromium makes of it."""
 
 import json
+import os
 import shutil
 import socket
 import struct
 import subprocess
+import sys
 import threading
 import zlib
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,9 +23,9 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from classifiers.export import export_recogniser
-from classifiers.networks import small_cnn
+from classifiers.networks import small_cnn, timm_network
 from classifiers.page import runtime_web
-from classifiers.page.build import USUAL_CASCADES, build
+from classifiers.page.build import USUAL_CASCADES, _example_faces, build
 from classifiers.page.cascades import write_cascade
 from classifiers.page.command import main
 from classifiers.predict import save_ensemble
@@ -31,7 +34,7 @@ from curation.align import BoxFrame, EyeFrame, TemplateFrame
 from curation.artifact import read_json, write_json
 from curation.contract import contract_id
 from curation.corpus import EMOTIONS, write_corpus
-from curation.detect import Box, Face, Haar, WholePicture
+from curation.detect import Box, EyeCascades, Face, Haar, WholePicture
 from curation.puppets import render
 from curation.standard import Clahe, Standard
 
@@ -40,7 +43,11 @@ SIZE = 48
 WHOLE = Standard(WholePicture(), BoxFrame(), size=SIZE)
 
 
-def export(place):
+def narrow(classes):
+    return small_cnn(classes, width=8)
+
+
+def export(place, build_network=narrow):
     """A recogniser that nobody trained, its head so strong that faces are judged unlike."""
     corpus, gate = place / "corpora" / "c", place / "classifiers" / "strong"
     corpus.mkdir(parents=True)
@@ -59,7 +66,7 @@ def export(place):
     record = {"stage": "standardise", "inputs": {}, "contract": WHOLE.contract, "content": "c"}
     write_json(corpus / "corpus.json", record)
     torch.manual_seed(1)
-    network = small_cnn(len(EMOTIONS), width=8).eval()
+    network = build_network(len(EMOTIONS)).eval()
     with torch.no_grad():
         faces = torch.from_numpy(np.stack([row["image"] for row in rows]).transpose(0, 3, 1, 2))
         logits = network(faces.float())
@@ -233,15 +240,23 @@ class Quiet(SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.fixture(scope="module")
-def served(page):
-    server = ThreadingHTTPServer(("localhost", 0), partial(Quiet, directory=page))
+@contextmanager
+def serving(folder):
+    server = ThreadingHTTPServer(("localhost", 0), partial(Quiet, directory=folder))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    yield f"http://localhost:{server.server_port}/"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    try:
+        yield f"http://localhost:{server.server_port}/"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def served(page):
+    with serving(page) as address:
+        yield address
 
 
 def write_film(path, picture):
@@ -424,6 +439,37 @@ def test_faces_of_examples_are_found_and_judged_as_python_finds_and_judges_them(
         assert chromium.note == f"This face was drawn as {emotion}."
 
 
+def test_an_example_is_cut_where_the_contracts_own_detector_found_it(chromium, served, page, haar):
+    """Its eyes by eye cascades, which the page lacks: found when built, for the examples only."""
+    standard = Standard(Haar(), EyeFrame(), size=SIZE, eyes=EyeCascades(), eyes_missing="skip")
+    path, site = page / "models" / "1" / "preprocessing.json", page / "page.json"
+    before = path.read_bytes(), site.read_bytes()
+    try:
+        contract = standard.contract
+        rewrite(
+            path.parent,
+            lambda each: each.update(contract=contract, contract_id=contract_id(contract)),
+        )
+        content = read_json(site)
+        content["models"][1]["example_faces"] = _example_faces(contract, [])
+        content["detector"] = None
+        write_json(site, content)
+        chromium.open(served).choose("fp32").recogniser(2)
+        assert "by Haar cascades and eye cascades for training" in chromium.note
+        predictor = OnnxPredictor.load(haar)
+        for emotion in ("angry", "surprise"):
+            place = EMOTIONS.index(emotion) + 1
+            chromium.get(f"#examples button:nth-child({place})").click()
+            (judged,) = chromium.settled().judged
+            face = standard(example(page, emotion)).image
+            (expected,) = predictor.probabilities(face.transpose(2, 0, 1)[None])
+            assert np.abs(judged - expected).max() < 1e-3
+            assert "was found when the page was built, as for training" in chromium.note
+    finally:
+        path.write_bytes(before[0])
+        site.write_bytes(before[1])
+
+
 BOXES = """
 const [picture, cascades, settings, done] = arguments;
 (async () => {
@@ -583,6 +629,7 @@ def test_without_yunet_cascades_find_the_faces_and_the_page_says_so(chromium, se
         chromium.get("#examples button").click()
         assert len(chromium.settled().judged) == 1
         assert said in chromium.note
+        assert "as for training" not in chromium.note  # nobody could find it as MTCNN does
     finally:
         path.write_bytes(whole)
 
@@ -906,3 +953,42 @@ def test_a_phone_shows_it_without_scrolling_sideways(chromium, served):
         assert low[0] >= 36, low  # for a finger; WCAG asks for 24
     finally:
         chromium.shows_all()
+
+
+@pytest.mark.slow
+def test_a_mobilenet_is_judged_as_python_does(chromium, runtime, tmp_path):
+    """Depthwise convolutions, ImageNet's normalisation, colour: what the small network lacks."""
+    network = partial(timm_network, name="mobilenetv2_100", normalise="imagenet")
+    folder = export(tmp_path, network)
+    site = tmp_path / "site"
+    build([folder], site, ort=runtime)
+    predictor = OnnxPredictor.load(folder)
+    faces = np.stack([WHOLE(example(site, emotion)).image for emotion in EMOTIONS])
+    wanted = predictor.probabilities(faces.transpose(0, 3, 1, 2))
+    assert np.ptp(wanted, axis=0).max() > 0.1  # or agreement would say nothing
+    with serving(site) as address:
+        chromium.open(address).choose("fp32")
+        buttons = chromium.driver.find_elements("css selector", "#examples button")
+        for button, expected in zip(buttons, wanted, strict=True):
+            button.click()
+            (judged,) = chromium.settled().judged
+            assert np.abs(judged - expected).max() < 1e-3
+            assert judged.argmax() == expected.argmax()
+
+
+@pytest.mark.slow
+def test_the_benchmark_in_chromium_runs_as_its_page_says(chromium, exported, runtime):
+    """Table 10 on the corpus that the recogniser learned from has no face left to test on."""
+    root = Path(__file__).parents[1]
+    corpus = exported.parent / "corpora" / "c"
+    command = [sys.executable, "benchmarks/table10.py", str(exported), "--ort", str(runtime)]
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    run = partial(subprocess.run, cwd=root, env=environment, capture_output=True, text=True)
+    done = run([*command, "--runs", "3"])
+    assert done.returncode == 0, done.stderr
+    rows = [line.split(" | ") for line in done.stdout.splitlines() if "small_cnn, int8" in line]
+    assert len(rows) == 1
+    assert float(rows[0][-1].rstrip(" |")) > 0  # milliseconds in Chromium
+    done = run([*command, "--runs", "3", "--test", str(corpus)])
+    assert done.returncode != 0
+    assert "has no real face that" in done.stderr

@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from classifiers.page.cascades import write_cascade
@@ -15,6 +16,7 @@ from classifiers.runtime import MODELS, PREPROCESSING, OnnxPredictor
 from curation.artifact import building, file_hash, locked, read_json, write_json
 from curation.corpus import EMOTIONS
 from curation.puppets import render
+from curation.standard import UnusableFaceError, recorded_standard
 from curation.weights import YUNET, cached
 
 log = logging.getLogger(__name__)
@@ -76,7 +78,7 @@ def build(
         vendor(made / "ort", ort)
         content = {
             "runtime": VERSION,
-            "models": [_model(folder, made, place) for place, folder in enumerate(folders)],
+            "models": [_model(folder, made, place, yunet) for place, folder in enumerate(folders)],
             "detector": None if yunet is None else _detector(yunet, made),
             "cascades": _cascades(contracts, made),
             "examples": _examples(made),
@@ -93,12 +95,37 @@ def build(
     return content
 
 
-def _model(folder: Path, made: Path, place: int) -> dict[str, str]:
+def _model(folder: Path, made: Path, place: int, yunet: Path | None) -> dict[str, Any]:
     name = f"models/{place}"
     (made / name).mkdir(parents=True)
     for file in (*MODELS.values(), PREPROCESSING):
         shutil.copyfile(folder / file, made / name / file)
-    return {"folder": name, "name": read_json(folder / PREPROCESSING)["name"]}
+    content = read_json(folder / PREPROCESSING)
+    faces = _example_faces(content["contract"], [] if yunet is None else [yunet])
+    return {"folder": name, "name": content["name"], "example_faces": faces}
+
+
+def _example_faces(contract: Mapping[str, Any], files: Sequence[Path]) -> dict[str, Any] | None:
+    """Find the faces of the examples as for training, for a page that cannot; None nor can we."""
+    try:
+        standard = recorded_standard(contract, files)
+        found = {emotion: standard.find(_example(emotion)) for emotion in EMOTIONS}
+    except (ImportError, OSError, ValueError, UnusableFaceError) as error:
+        log.info("faces of the examples are not noted for this recogniser: %s", error)
+        return None
+    return {
+        emotion: {
+            "box": face.box._asdict(),
+            "score": face.score,
+            # eyes alone, where no other points are known
+            "landmarks": None if face.landmarks is None else _known(face.landmarks).tolist(),
+        }
+        for emotion, face in found.items()
+    }
+
+
+def _known(points: np.ndarray) -> np.ndarray:
+    return points[~np.isnan(points).any(axis=1)]
 
 
 def _detector(yunet: Path, made: Path) -> dict[str, str]:
@@ -145,12 +172,17 @@ def _cascades(contracts: Iterable[Mapping[str, Any]], made: Path) -> dict[str, d
     return written
 
 
+def _example(emotion: str) -> np.ndarray:
+    """Draw a face, (`EXAMPLE_SIDE`, `EXAMPLE_SIDE`, 3) uint8 RGB; each emotion has its person."""
+    person = 9001 + EMOTIONS.index(emotion)
+    return render(_STYLE, person, 1, emotion, size=EXAMPLE_SIDE, difficulty=0.0)
+
+
 def _examples(made: Path) -> list[dict[str, str]]:
     (made / "examples").mkdir()
     examples = []
-    for place, emotion in enumerate(EMOTIONS):
+    for emotion in EMOTIONS:
         file = f"examples/{emotion}.png"
-        face = render(_STYLE, 9001 + place, 1, emotion, size=EXAMPLE_SIDE, difficulty=0.0)
-        Image.fromarray(face).save(made / file)
+        Image.fromarray(_example(emotion)).save(made / file)
         examples.append({"file": file, "emotion": emotion, "title": f"{emotion}, drawn"})
     return examples

@@ -136,6 +136,8 @@ function linearTaps(length, size) {
 }
 
 export function shrunk(image, width, height) {
+  // as OpenCV, which rounds a mean of four otherwise than other means
+  if (image.width === 2 * width && image.height === 2 * height) return halved(image);
   return separable(image, areaTaps(image.width, width), areaTaps(image.height, height), asIs, even);
 }
 
@@ -161,8 +163,8 @@ export function resized(image, side) {
   const scale = side / Math.max(image.width, image.height);
   const width = Math.max(1, even(image.width * scale));
   const height = Math.max(1, even(image.height * scale));
-  const taps = scale < 1 ? areaTaps : linearTaps;
-  const small = separable(image, taps(image.width, width), taps(image.height, height), asIs, even);
+  const small = scale < 1 ? shrunk(image, width, height) :
+    separable(image, linearTaps(image.width, width), linearTaps(image.height, height), asIs, even);
   return [small, image.width / width, image.height / height];
 }
 
@@ -199,7 +201,7 @@ export function bicubic(image, left, top, extentX, extentY, width, height) {
 }
 
 // Samples at [ax ay; bx by] (x, y) + shift, pixel centres at whole numbers; beyond the picture its edge
-// goes on. OpenCV places samples on a grid of 32 steps a pixel.
+// goes on. OpenCV places samples on a grid of 32 steps a pixel, reckoning in whole 1024ths.
 export function warped(image, [ax, ay, shiftX, bx, by, shiftY], width, height, cubically) {
   const { channels, data } = image;
   const made = picture(width, height, channels);
@@ -209,10 +211,12 @@ export function warped(image, [ax, ay, shiftX, bx, by, shiftY], width, height, c
   });
   const reach = cubically ? 4 : 2;
   const columns = new Int32Array(reach);
+  const along = Array.from({ length: width }, (_, x) => [even(ax * x * 1024), even(bx * x * 1024)]);
   for (let y = 0, to = 0; y < height; y++) {
+    const [startX, startY] = [even((ay * y + shiftX) * 1024) + 16, even((by * y + shiftY) * 1024) + 16];
     for (let x = 0; x < width; x++, to += channels) {
-      const stepsX = Math.round(32 * (ax * x + ay * y + shiftX));
-      const stepsY = Math.round(32 * (bx * x + by * y + shiftY));
+      const stepsX = (startX + along[x][0]) >> 5;
+      const stepsY = (startY + along[x][1]) >> 5;
       const firstX = (stepsX >> 5) - (cubically ? 1 : 0);
       const firstY = (stepsY >> 5) - (cubically ? 1 : 0);
       const across = weightsAt[stepsX & 31];

@@ -99,7 +99,7 @@ export class Recogniser {
   // `site` is what page.json says
   static async load(folder, precision, engine, site) {
     const made = new Recogniser();
-    made.content = await readFolder(folder);
+    [made.folder, made.content] = [folder, await readFolder(folder)];
     const bytes = await readModel(folder, made.content, precision);
     made.bytes = bytes.length;
     made.finder = await finderFor(made.content.contract, site);
