@@ -23,7 +23,7 @@ STARTS, STEPS = 3, 192
 BUDGET = 0.2  # rms change of a given face in logits of its values: 13 of 255 at middle grey
 COMPONENTS, REACH = 48, 4.0  # of `optimal_faces`
 LEAST = 40  # faces that components are learned from; of fewer they are the faces themselves
-_LEARNED = 400  # faces at most; more change the first components hardly
+LEARNED = 400  # faces at most; more change the first components hardly
 _CONTRAST = 1.3  # standard deviation of a free picture in logits
 _ANGLE, _SCALE, _SHIFT = math.radians(8), 0.08, 0.06
 _DECAY = 1.5  # amplitude falls with frequency^1.5; at 1, as photographs have it, grain is left
@@ -119,7 +119,8 @@ def optimal_faces(
 
     Args:
         network: See `optimal_inputs`.
-        faces: (N, 3, H, W) uint8 RGB to learn from, at least `LEAST`.
+        faces: (N, 3, H, W) uint8 RGB to learn from, at least `LEAST`; of more
+            than `LEARNED` so many are drawn.
         starts: Pictures an emotion, each from a mixture of its own.
         steps: Of each picture; 0 returns the starts.
         components: Of them at most so many, and no more than a quarter of the faces.
@@ -144,7 +145,7 @@ def optimal_faces(
     if len(faces) < LEAST:
         raise ValueError(f"components of {len(faces)} faces say little; {LEAST} are needed")
     count, _, height, width = faces.shape
-    chosen = np.random.default_rng([seed, count]).permutation(count)[:_LEARNED]
+    chosen = np.random.default_rng([seed, count]).permutation(count)[:LEARNED]
     values = faces[np.sort(chosen)].astype(np.float32)
     values = luminance(values) if network.normalise.grey else values
     mean, basis = _eigenfaces(values, min(components, len(values) // 4))

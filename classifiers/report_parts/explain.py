@@ -23,6 +23,7 @@ from classifiers.explain.attribution import (
 )
 from classifiers.explain.faces import Faces, read_faces
 from classifiers.explain.optimal import (
+    LEARNED,
     LEAST,
     STARTS,
     STEPS,
@@ -265,7 +266,7 @@ def _optimal(
         rows.append((label, [*line, average] if label == CHANGED else line))
     return {
         "rows": rows,
-        "learned": f"{learned:,}" if learned >= LEAST else None,
+        "learned": f"{min(learned, LEARNED):,}" if learned >= LEAST else None,
         "average": average,
         "words": words,
         "steps": steps,
