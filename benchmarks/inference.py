@@ -27,7 +27,9 @@ from classifiers.networks import Network, small_cnn, timm_network
 from classifiers.predict import Predictor, save_ensemble
 from classifiers.runtime import MODELS, OnnxPredictor, Pipeline
 from classifiers.training import Phase, Training
-from classifiers.watch import Film, Tracker, watch
+from classifiers.watch.command import watch
+from classifiers.watch.film import Film
+from classifiers.watch.tracker import Tracker
 from curation.align import TemplateFrame
 from curation.artifact import write_json
 from curation.corpus import EMOTIONS, Corpus, write_corpus

@@ -30,7 +30,7 @@ TOOLS = {
     "walk": "gan.walk",
     "project": "gan.project",
     "export": "curation.export",
-    "watch": "classifiers.watch",
+    "watch": "classifiers.watch.command",
     "page": "classifiers.page.command",
 }
 

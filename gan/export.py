@@ -4,17 +4,21 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from huggingface_hub import ModelCardData
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from torch import nn
 
 from curation import onnx_files
 from curation.artifact import building, file_hash, folder_hash, locked, versions, write_json
-from curation.lineage import read_record
+from curation.corpus import Corpus
+from curation.licences import RECORDS, read_licences, unknown_licence
+from curation.lineage import Record, located, read_record
 from gan.checkpoint import generator_hash, load_generator, trunk_emotions
 from gan.networks import Generator
 from gan.pixels import to_pixels
@@ -22,6 +26,7 @@ from gan.pixels import to_pixels
 log = logging.getLogger(__name__)
 
 MODEL = "generator.onnx"
+CARD = "README.md"
 RECORD = "export.json"
 COMPARED = 16
 """Faces, for each label, that the file is compared on."""
@@ -50,7 +55,7 @@ class Drawing(nn.Module):
 
 
 def export_generator(folder: Path, out: Path, *, truncation: float = 1.0) -> dict[str, Any]:
-    """Write a generator as a folder with an ONNX file, and compare it with PyTorch.
+    """Write a generator as a folder with an ONNX file and a card, and compare it with PyTorch.
 
     Args:
         folder: A trained GAN.
@@ -114,6 +119,7 @@ def export_generator(folder: Path, out: Path, *, truncation: float = 1.0) -> dic
             "pixels": pixels,
             "differing": differing,
         }
+        (made / CARD).write_text(_card(folder, record, facts), encoding="utf-8")
         content = {"stage": "export", "inputs": inputs, "versions": versions(), "facts": facts}
         content["content"] = folder_hash(made, without=RECORD)
         write_json(made / RECORD, content)
@@ -122,6 +128,61 @@ def export_generator(folder: Path, out: Path, *, truncation: float = 1.0) -> dic
         *(MODEL, len(latents), differing, pixels),
     )
     return content
+
+
+def _card(folder: Path, record: Record | None, facts: Mapping[str, Any]) -> str:
+    """Return the model card: what it draws and is not for, how to use it, what it learned from."""
+    learned = (record.content.get("facts") if record else None) or {}
+    known = read_licences([RECORDS])
+    databases = _databases(folder, record)
+    licences = {
+        each.name: each for each in (known.get(name, unknown_licence(name)) for name in databases)
+    }
+    spelled = {each.hub_licence for each in licences.values()}
+    licence = spelled.pop() if len(spelled) == 1 else "other"
+    header = ModelCardData(
+        license=licence,
+        license_name="terms-of-the-source" if licence == "other" else None,
+        license_link=next((each.url for each in licences.values() if each.url), None)
+        if licence == "other"
+        else None,
+        library_name="onnx",
+        pipeline_tag="unconditional-image-generation",
+        tags=["facial-expression", "emotion", "faces", "synthetic", "gan", "onnx"],
+    )
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    text = environment.get_template("export_card.md.jinja").render(
+        {
+            **facts,
+            "name": folder.resolve().name,
+            "file": MODEL,
+            "labels": facts["emotions"],
+            "emotions": facts["emotions"] or learned.get("emotions", []),
+            "images": learned.get("images"),
+            "databases": databases,
+            "licences": list(licences.values()),
+        }
+    )
+    return f"---\n{header.to_yaml()}\n---\n\n{text}"
+
+
+def _databases(folder: Path, record: Record | None) -> list[str]:
+    """Return the databases that a GAN learned from; none where its corpus is not there."""
+    entries = record.inputs.get("corpus", []) if record else []
+    if not entries:
+        return []
+    path = located(Path(entries[0]["path"]), folder.resolve())
+    if not path.is_dir():
+        return []
+    facts = Corpus(path).facts
+    names = facts.loc[facts["split"] == "train", "database"].fillna("unnamed").astype(str)
+    return sorted({name for joined in names for name in joined.split("+")})
 
 
 @torch.no_grad()
@@ -154,7 +215,8 @@ def main(arguments: Sequence[str]) -> int:
     """
     parser = argparse.ArgumentParser(
         prog="affectory export",
-        description="Write a trained generator as an ONNX file, compared with PyTorch.",
+        description="Write a trained generator as an ONNX file with a model card, compared with "
+        "PyTorch.",
     )
     parser.add_argument("folder", type=Path, help="of a trained GAN (out/.../gans/…)")
     parser.add_argument(

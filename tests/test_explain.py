@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from classifiers.explain import attribution, command
+from classifiers.explain import attribution, command, optimal
 from classifiers.explain.attribution import (
     centres,
     enlarge,
@@ -21,10 +21,11 @@ from classifiers.explain.attribution import (
     smoothed,
 )
 from classifiers.explain.faces import read_faces
-from classifiers.explain.optimal import optimal_inputs
+from classifiers.explain.optimal import luminance, optimal_faces, optimal_inputs
 from classifiers.networks import small_cnn, timm_network, vanderweel2019
 from classifiers.predict import Predictor, probabilities_of, save_ensemble
 from classifiers.report import environment
+from classifiers.report_parts import explain as explain_part
 from classifiers.report_parts.explain import explain_section, paint_heat, paint_signed
 from curation.cli import TOOLS
 from curation.corpus import write_corpus
@@ -222,6 +223,53 @@ def test_optimal_inputs_are_read_as_what_they_are_for(network):
     assert np.abs(found[:, 0].astype(int) - found[:, 1]).mean() > 5  # starts are of two kinds
 
 
+def test_optimal_faces_are_mixtures_of_faces_read_as_what_they_are_for(network):
+    images = bars(60)[0]
+    given = {"components": 6, "device": "cpu"}
+    start = optimal_faces(network, images, steps=0, **given)[:, 0]
+    found = optimal_faces(network, images, steps=60, **given)[:, 0]
+    assert found.shape == (2, 3, SIDE, SIDE)
+    assert found.dtype == np.uint8
+    assert (found[:, 0] == found[:, 2]).all()
+    before, after = (
+        np.diag(probabilities_of(network, each, device="cpu")) for each in (start, found)
+    )
+    assert after.min() > 0.9
+    assert (after > before).all()
+    # what components there are have it all, but for rounding and clipping
+    grey = luminance(images)[:, 0].reshape(60, -1)
+    directions = np.linalg.svd(grey - grey.mean(0), full_matrices=False)[2][:6]
+    apart = found[:, 0].reshape(2, -1) - grey.mean(0)
+    left = apart - apart @ directions.T @ directions
+    assert np.sqrt((left**2).mean()) < 0.1 * np.sqrt((apart**2).mean())
+
+
+def test_a_mixture_is_as_far_from_the_mean_as_its_reach():
+    images = bars(60)[0]
+    mean, basis = optimal._eigenfaces(luminance(images), 6)
+    values = luminance(images).reshape(60, -1)
+    np.testing.assert_allclose(mean.ravel(), values.mean(0), rtol=1e-5)
+    flat = basis.reshape(6, -1)
+    variances = np.linalg.svd(values - values.mean(0), compute_uv=False)[:6] ** 2 / 59
+    np.testing.assert_allclose((flat**2).sum(1), variances, rtol=1e-3)
+    mixtures = optimal._Mixtures(np.ones((1, 6)), mean, basis, 2.0, torch.device("cpu"))
+    weights = (mixtures()[0, 0].detach().numpy().ravel() - mean.ravel()) @ np.linalg.pinv(flat)
+    np.testing.assert_allclose(np.linalg.norm(weights), 2.0, rtol=1e-3)
+
+
+def test_few_faces_have_no_components(network):
+    with pytest.raises(ValueError, match="components of 20 faces say little; 40 are needed"):
+        optimal_faces(network, bars(20)[0], steps=1, device="cpu")
+    with pytest.raises(ValueError, match="reach=0"):
+        optimal_faces(network, bars(60)[0], reach=0, device="cpu")
+
+
+def test_a_network_of_luminance_changes_no_colour(network):
+    face = np.stack([np.full((SIDE, SIDE), value) for value in (200.0, 100.0, 50.0)])
+    found = optimal_inputs(network, (SIDE, SIDE), face=face, starts=1, steps=2, device="cpu")
+    assert (found[:, :, 0] == found[:, :, 2]).all()
+
+
 def test_a_picture_depends_on_its_seed_alone(network):
     given = {"steps": 6, "device": "cpu"}
     whole = optimal_inputs(network, (SIDE, SIDE), starts=2, **given)
@@ -234,7 +282,7 @@ def test_a_picture_depends_on_its_seed_alone(network):
 
 
 def test_a_face_is_changed_by_its_budget(network):
-    face = bars(2)[0].mean(0)
+    face = np.repeat(luminance(bars(2)[0].mean(0)), 3, 0)
     found = optimal_inputs(
         network, (SIDE, SIDE), face=face, starts=1, steps=60, budget=0.2, device="cpu"
     )
@@ -377,6 +425,41 @@ def test_no_face_of_a_restricted_database_is_drawn(made, folders):
     private = section(folders, steps=0, show_restricted=True)
     assert "read right" in private["groups"][0]["rows"]
     assert private["optimal"] is None
+
+
+def test_faces_that_may_be_shown_and_no_others_make_the_clearest_ones(folders, monkeypatch):
+    seen = []
+
+    def optimal_faces(network, faces, **_):
+        seen.append(len(faces))
+        return np.zeros((2, 1, 3, SIDE, SIDE), np.uint8)
+
+    monkeypatch.setattr(explain_part, "optimal_faces", optimal_faces)
+    assert section(folders)["optimal"]["learned"] is None
+    monkeypatch.setattr(explain_part, "LEAST", 12)
+    found = section(folders)["optimal"]
+    assert seen == [12]  # of twenty
+    assert found["learned"] == "12"
+    assert [label for label, _ in found["rows"]] == [
+        "among faces", "from an average face", "from noise, 1",
+    ]  # fmt: skip
+    page = environment().get_template("explain.html.jinja").render(explain=section(folders))
+    assert "what tells 12 of these faces apart" in page
+
+
+def test_maps_have_a_scale_and_mistakes_say_as_what_they_were_read(folders):
+    table = faces_of(folders).table.query("database == 'puppets_lab'")
+    wrong = np.where(np.arange(len(table)) < 4, "sad", table["emotion"])
+    given = table[["id"]].assign(predicted=wrong)
+    found = explain_section(
+        folders / "one", folders / "corpus", given, EMOTIONS, steps=0, device="cpu"
+    )
+    captions = [each and each.caption for each in found["groups"][0]["rows"]["read wrong"]]
+    count = int(((table["emotion"] == "happy") & (wrong == "sad")).sum())
+    assert captions == [f"n = {count}; sad {count}", None]
+    page = environment().get_template("explain.html.jinja").render(explain=found)
+    assert page.count("Each map has its own scale") == 2
+    assert found["scales"]["heat"].uri in page
 
 
 def test_without_captum_the_rest_is_there(folders, monkeypatch):

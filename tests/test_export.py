@@ -20,7 +20,7 @@ from classifiers.export.graph import Calibrated, build
 from classifiers.export.parity import compare
 from classifiers.export.quantise import _unquantised, quantised
 from classifiers.finetune import fit
-from classifiers.networks import small_cnn, timm_network
+from classifiers.networks import dao2021, small_cnn, timm_network, vanderweel2019
 from classifiers.predict import Predictor, save_ensemble
 from classifiers.runtime import OnnxPredictor
 from classifiers.training import Phase, Training
@@ -300,6 +300,51 @@ def test_depthwise_networks_are_traced_without_gathered_copies():
     assert np.abs(again - softmax(found)).max() < 0.2
 
 
+@pytest.mark.parametrize(
+    ("made", "size"),
+    [
+        (vanderweel2019, 32),
+        (dao2021, 48),
+        (partial(timm_network, name="mobilenetv2_050", grey=True), 32),
+    ],
+)
+def test_each_network_for_small_machines_is_exported_in_every_precision(made, size):
+    torch.manual_seed(0)
+    network = made(3).eval()
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(layer.running_mean, -0.1, 0.1)
+            torch.nn.init.uniform_(layer.running_var, 0.5, 1.5)
+    images = np.random.default_rng(0).integers(0, 256, (6, 3, size, size), dtype=np.uint8)
+    with torch.no_grad():
+        wanted = (network(torch.from_numpy(images)) / 1.3).softmax(1).numpy()
+    full = build([network], 1.3, size=(size, size), emotions="abc")
+    half = build([network], 1.3, size=(size, size), emotions="abc", half=True)
+    apart = {}
+    for name, model in {"fp32": full, "fp16": half, "int8": quantised(full, images)}.items():
+        onnx.checker.check_model(model)
+        session = onnxruntime.InferenceSession(model.SerializeToString())
+        found = session.run(["probabilities"], {"images": images.astype(np.float32)})[0]
+        apart[name] = np.abs(found - wanted).max()
+    assert apart["fp32"] < 1e-5
+    assert apart["fp16"] < 0.01
+    assert apart["int8"] < 0.1
+    assert half.ByteSize() < 0.6 * full.ByteSize()
+
+
+def test_the_card_loads_the_weights_into_pytorch(exported, networks):
+    text = (exported / "README.md").read_text()
+    code = next(
+        part for part in re.findall(r"```python\n(.*?)```", text, re.S) if "rebuild" in part
+    )
+    found = {}
+    exec(code.replace("path/to/this/folder", str(exported)), found)
+    images = torch.from_numpy(faces(np.arange(4) % 2, 6))
+    with torch.no_grad():
+        loaded, original = found["network"](images), networks[0](images)
+    np.testing.assert_allclose(loaded, original, atol=1e-5)
+
+
 def test_two_exports_are_the_same_bytes_and_tell_nothing_of_this_machine(
     experiment, gate, single, tmp_path
 ):
@@ -343,6 +388,11 @@ def test_the_card_says_licence_parity_and_how_faces_are_cut(exported):
     row = next(line for line in body.splitlines() if line.startswith("| `model.onnx`"))
     assert f"{(exported / 'model.onnx').stat().st_size:,}" in row
     assert re.search(r"\| 100\.0 \(83\.9 to 100\.0\) \|", row)
+    weights = sum(each.numel() for each in small_cnn(2, width=8).parameters())
+    assert f"`small_cnn` with {weights:,} parameters, 2 of them, whose" in body
+    assert re.search(r"^\| sad \| 10 \| \d", body, re.M)
+    assert "by age, sex\nor skin colour was not measured" in body
+    assert not re.search(r"^ |[ \t]$|\n\n\n", body.split("```")[0], re.M)
 
 
 def test_without_unseen_faces_no_accuracy_is_stated(networks, tmp_path, remembered):
@@ -458,6 +508,35 @@ def test_a_generator_draws_the_same_faces(kind, tmp_path):
     assert apart.max() <= 1
     assert (apart > 0).mean() < 0.01
     assert read_json(out / "export.json")["facts"]["differing"] < 0.01 * 16 * 16 * 3 * 32
+
+
+@pytest.mark.parametrize("kind", ["style", "labelled"])
+def test_the_card_of_a_generator_says_its_source_and_how_to_draw(kind, experiment, tmp_path):
+    network, facts = generators()[kind]
+    gan = experiment / "gans" / f"card-{kind}"
+    gan.mkdir(parents=True)
+    save_networks(gan, {"generator": network}, **facts)
+    record = {
+        "stage": "train_gan",
+        "inputs": {"corpus": {"path": "corpora/augment-1", "content": "augment-1"}},
+        "content": "0123456789",
+        "facts": {"emotions": ["happy"], "images": 1234},
+    }
+    write_json(gan / "gan.json", record)
+    export_generator(gan, tmp_path / "out")
+    text = (tmp_path / "out" / "README.md").read_text()
+    _, header, body = text.split("---\n", 2)
+    assert yaml.safe_load(header)["license"] == "mit"
+    assert "1,234 faces of puppets_studio" in body
+    assert "no gate has looked at them" in body
+    asked = "happy, sad" if kind == "labelled" else "happy"
+    assert f"of the expressions {asked}. Nothing" in body
+    (code,) = re.findall(r"```python\n(.*?)```", body, re.S)
+    found = {}
+    exec(code.replace("path/to/this/folder", str(tmp_path / "out")), found)
+    assert found["pictures"].shape == (4, network.size, network.size, 3)
+    assert found["pictures"].std() > 0
+    assert str(experiment) not in text
 
 
 def test_an_impossible_truncation_is_refused(tmp_path, capsys):

@@ -25,6 +25,7 @@ from classifiers.runtime import (
     OnnxPredictor,
     preprocessing_hash,
 )
+from classifiers.statistics import wilson
 from curation import onnx_files
 from curation.artifact import building, file_hash, folder_hash, locked, versions, write_json
 from curation.contract import contract_id, describe_difference
@@ -155,17 +156,34 @@ def _write(source: "_Source", made: Path, learned: np.ndarray, compared: Faces) 
         "member": source.member,
         "networks": len(networks),
         "recipe": networks[0].recipe,
+        "parameters": sum(weight.numel() for weight in networks[0].parameters()),
         "calibration_faces": len(learned),
         "opset": onnx_files.OPSET,
         "compared_on": compared.what,
         "held_out": compared.labels is not None,
         "torch": compare(said, said, compared.labels).plain(),
+        "emotions": _right_of_each(said, compared.labels, predictor.emotions),
         "parity": {name: each.plain() for name, each in parity.items()},
         "bytes": {file: (made / file).stat().st_size for file in MODELS.values()},
         "unseen": source.unseen,
     }
     card.write(made, facts, source.trained_on, name=predictor.name, **shape)
     return facts
+
+
+def _right_of_each(
+    said: np.ndarray, labels: np.ndarray | None, emotions: Sequence[str]
+) -> dict[str, Any]:
+    """Return for each emotion the share of its faces read as labelled; nothing without labels."""
+    if labels is None:
+        return {}
+    right = said.argmax(1) == labels
+    mine = {emotion: right[labels == code] for code, emotion in enumerate(emotions)}
+    return {
+        emotion: wilson(int(each.sum()), len(each)).plain()
+        for emotion, each in mine.items()
+        if len(each)
+    }
 
 
 class _Source:

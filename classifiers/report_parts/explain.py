@@ -22,7 +22,14 @@ from classifiers.explain.attribution import (
     smoothed,
 )
 from classifiers.explain.faces import Faces, read_faces
-from classifiers.explain.optimal import STARTS, STEPS, optimal_inputs
+from classifiers.explain.optimal import (
+    LEAST,
+    STARTS,
+    STEPS,
+    luminance,
+    optimal_faces,
+    optimal_inputs,
+)
 from classifiers.networks import Recogniser
 from classifiers.predict import Predictor
 from classifiers.report_parts.pictures import Picture, data_uri
@@ -33,6 +40,7 @@ logger = logging.getLogger(__name__)
 MAPPED = 12  # faces of one emotion and database whose maps are averaged
 EXAMPLES, MISSES = 4, 2  # faces of one emotion that are shown with their maps
 CHECKED = 48  # faces on which maps of other weights are compared
+CHANGED = "from an average face"
 WIDTH = 88  # px on the page
 _DRAWN = 176  # px, for dense screens
 _GREY = 200.0  # ground of a map whose face may not be shown
@@ -140,6 +148,7 @@ def explain_section(
         "groups": _groups(faces, maps, drawn[0], shown),
         "examples": _examples(faces, maps, drawn, shown) if maps else [],
         "checks": checks,
+        "scales": _scales() if maps else None,
         "missing": missing,
         "restricted": sorted(set(faces.table.loc[~faces.table["free"], "database"])),
     }
@@ -223,32 +232,45 @@ def _optimal(
     seed: int,
     device: str,
 ) -> dict[str, Any]:
-    """Draw optimal inputs, free ones and changes of an average face, with what they are read as."""
+    """Draw optimal inputs: faces, free pictures, changes of an average face; how each is read."""
+    network, codes = judge.networks[0], [judge.emotions.index(name) for name in emotions]
     given: dict[str, Any] = {"steps": steps, "seed": seed, "device": device}
-    free = optimal_inputs(judge.networks[0], judge.size, starts=starts, **given)
+    found: list[tuple[str, str, np.ndarray]] = []  # label, in words, (classes, 3, H, W)
+    shown = faces.table["shown"].to_numpy(bool)
+    learned = int(shown.sum())
+    if learned >= LEAST:
+        made = optimal_faces(network, faces.images[shown], **given)
+        found.append(("among faces", "clearest face", made[:, 0]))
     start, words = _average_face(faces)
-    changed = None
-    if start is not None:
-        changed = optimal_inputs(judge.networks[0], judge.size, face=start, starts=1, **given)
-    before = None if start is None else judge.probabilities(start[None].round().astype(np.uint8))[0]
-    rows = []
-    for number in range(starts + (changed is not None)):
-        pictures = []
-        for emotion in emotions:
-            code = judge.emotions.index(emotion)
-            own = number < starts
-            image = free[code, number] if own else changed[code, 0]  # type: ignore[index]
-            value = judge.probabilities(image[None])[0, code]
-            what = "optimal input" if own else "average face changed"
-            was = f"{before[code]:.2f} → " if not own and before is not None else ""
-            pictures.append(_picture(image, f"{what} for {emotion}", f"{was}{value:.2f}"))
-        label = f"from noise, {number + 1}" if number < starts else "from an average face"
-        rows.append((label, pictures))
+    if start is not None and network.normalise.grey:
+        start = np.broadcast_to(luminance(start), start.shape)
     average = moved = None
-    if start is not None and changed is not None:
+    before = np.zeros(0)
+    if start is not None:
+        still = start.round().astype(np.uint8)
+        average, before = _picture(still, words), judge.probabilities(still[None])[0]
+        changed = optimal_inputs(network, judge.size, face=start, starts=1, **given)
         moved = f"{np.sqrt(np.mean((changed - start) ** 2)):.0f}"
-        average = _picture(start.round().astype(np.uint8), words)
-    return {"rows": rows, "average": average, "words": words, "steps": steps, "moved": moved}
+        found.append((CHANGED, "average face changed", changed[:, 0]))
+    free = optimal_inputs(network, judge.size, starts=starts, **given)
+    found += [(f"from noise, {k + 1}", "optimal input", free[:, k]) for k in range(starts)]
+    rows = []
+    for label, what, images in found:
+        values = judge.probabilities(images[codes])[np.arange(len(codes)), codes]
+        was = [f"{before[code]:.2f} → " if label == CHANGED else "" for code in codes]
+        line: list[Picture | None] = [
+            _picture(images[code], f"{what} for {emotion}", f"{old}{value:.2f}")
+            for code, emotion, old, value in zip(codes, emotions, was, values, strict=True)
+        ]
+        rows.append((label, [*line, average] if label == CHANGED else line))
+    return {
+        "rows": rows,
+        "learned": f"{learned:,}" if learned >= LEAST else None,
+        "average": average,
+        "words": words,
+        "steps": steps,
+        "moved": moved,
+    }
 
 
 def _average_face(faces: Faces) -> tuple[np.ndarray | None, str]:
@@ -275,7 +297,9 @@ def _groups(
             hits, misses = part.index[mine & hit].to_numpy(), part.index[mine & ~hit].to_numpy()
             if allowed:
                 rows.setdefault("read right", []).append(_mean_face(faces, hits, emotion))
-                rows.setdefault("read wrong", []).append(_mean_face(faces, misses, emotion))
+                rows.setdefault("read wrong", []).append(
+                    _mean_face(faces, misses, emotion, most=True)
+                )
             if maps is None:
                 continue
             chosen = [row for row in mapped if row in set(hits)]
@@ -297,11 +321,18 @@ def _groups(
     return groups
 
 
-def _mean_face(faces: Faces, rows: np.ndarray, emotion: str) -> Picture | None:
+def _mean_face(
+    faces: Faces, rows: np.ndarray, emotion: str, *, most: bool = False
+) -> Picture | None:
+    """Return a mean face with its n and, of mistakes, as what `most` of them were read."""
     if not len(rows):
         return None
     image = faces.images[rows].mean(0).round().astype(np.uint8)
-    return _picture(image, f"mean face, {emotion}", f"n = {len(rows):,}")
+    words = f"n = {len(rows):,}"
+    if most:
+        read = faces.table["predicted"].iloc[rows].value_counts().sort_index()
+        words += f"; {read.idxmax()} {int(read.max()):,}"
+    return _picture(image, f"mean face, {emotion}", words)
 
 
 def _examples(
@@ -350,7 +381,7 @@ def paint_heat(face: np.ndarray | None, values: np.ndarray) -> np.ndarray:
     colour = heat[..., ::-1].transpose(2, 0, 1).astype(np.float32)
     if face is None:
         return colour.astype(np.uint8)
-    return (0.5 * _grey(face) + 0.5 * colour).round().astype(np.uint8)
+    return (0.5 * luminance(face) + 0.5 * colour).round().astype(np.uint8)
 
 
 def paint_signed(face: np.ndarray | None, values: np.ndarray) -> np.ndarray:
@@ -366,13 +397,18 @@ def paint_signed(face: np.ndarray | None, values: np.ndarray) -> np.ndarray:
     share = np.abs(values) / max(float(np.quantile(np.abs(values), 0.99)), 1e-12)
     opacity = 0.9 * np.minimum(share, 1)
     colour = np.where(values[None] > 0, _FOR[:, None, None], _AGAINST[:, None, None])
-    ground = _GREY if face is None else 0.55 * _grey(face) + 0.45 * _GREY
+    ground = _GREY if face is None else 0.55 * luminance(face) + 0.45 * _GREY
     return (ground * (1 - opacity) + colour * opacity).round().astype(np.uint8)
 
 
-def _grey(face: np.ndarray) -> np.ndarray:
-    """Return the luminance of (3, H, W) as (1, H, W) float in 0 … 255."""
-    return np.tensordot((0.299, 0.587, 0.114), np.asarray(face, np.float32), 1)[None]
+def _scales() -> dict[str, Picture]:
+    """Return the colours of both kinds of maps from their least to their greatest value."""
+    ramp = np.tile(np.linspace(0, 1, _DRAWN, dtype=np.float32), (12, 1))
+    middle = np.full((3, *ramp.shape), 128.0)
+    return {
+        "heat": _picture(paint_heat(middle, ramp), "colours from 0 to the largest value"),
+        "signed": _picture(paint_signed(middle, 2 * ramp - 1), "colours from against to for"),
+    }
 
 
 def _picture(image: np.ndarray, alt: str, caption: str = "") -> Picture:
