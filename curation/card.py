@@ -121,12 +121,6 @@ def default_configuration(names: Sequence[str]) -> str:
     return "gan" if "gan" in names else names[0]
 
 
-def hub_licence(licences: Iterable[Licence]) -> str:
-    """Return one licence as the hub spells it: that of all of them, else ``other``."""
-    spelled = {licence.hub_licence for licence in licences}
-    return spelled.pop() if len(spelled) == 1 else "other"
-
-
 def render(
     data: DatasetCardData,
     contents: Mapping[Key, pd.DataFrame],

@@ -21,7 +21,14 @@ from curation.artifact import read_json
 from curation.corpus import FACTS, ORIGINS, Corpus, content_id, decode_png
 from curation.disclosure import is_disclosed
 from curation.gates import METRICS
-from curation.licences import RECORDS, Licence, permitted, read_licences, unknown_licence
+from curation.licences import (
+    RECORDS,
+    Licence,
+    hub_licence,
+    permitted,
+    read_licences,
+    unknown_licence,
+)
 from curation.lineage import lineage
 from curation.preview import preview
 from curation.recipes import Recipe
@@ -156,7 +163,7 @@ def publish(
         {key: (one.rows, one.bytes) for key, one in written.items()},
         out,
         sources[0].features,
-        licence=card.hub_licence(terms.values()),
+        licence=hub_licence(terms.values()),
         licence_link=urls.pop() if len(urls) == 1 else None,
     )
     text = card.render(
