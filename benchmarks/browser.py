@@ -28,7 +28,8 @@ const [folder, precision, runs, done] = arguments;
 (async () => {
   const { Recogniser } = await import('/recognise.js');
   const { picture } = await import('/pixels.js');
-  const recogniser = await Recogniser.load(folder, precision, 'wasm', null, null);
+  const site = await (await fetch('/page.json')).json();
+  const recogniser = await Recogniser.load(folder, precision, 'wasm', site);
   const [height, width] = recogniser.content.size;
   const face = picture(width, height);
   face.data.forEach((_, i) => { face.data[i] = (i * 7919) % 256; });

@@ -315,6 +315,8 @@ def _headline(
         summary = f"Trained on {real}; {len(emotions)} emotions, no synthetic face."
     if bench:
         figures |= {"trainings": f"{len(bench.cells):,}", "seeds an arm": bench.runs}
+    if frontier := parts["frontier"]:
+        summary = f"{summary} {frontier['sentence']}".strip()
     if parts["timings"]["table"]:
         figures["time in all"] = parts["timings"]["total"]
     return {

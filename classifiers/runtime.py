@@ -185,7 +185,8 @@ def _require_labels(wanted: Sequence[str], there: Sequence[str], where: str) -> 
     if list(wanted) != list(there):
         raise ValueError(
             f"the labels should be {', '.join(wanted)}; {where} has {', '.join(there) or 'none'}, "
-            "in this order: probabilities would be given to the wrong emotions"
+            "in this order: probabilities would be given to the wrong emotions; restore "
+            f"{PREPROCESSING}, or export again"
         )
 
 

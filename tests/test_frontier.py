@@ -162,6 +162,9 @@ def test_the_report_draws_it_with_a_table(measured):
     (table,) = tables_in([section])
     assert len(table.rows) == 8
     assert section["reference"] == "large"
+    summary = read_json(measured[0] / "summary.json")
+    enough = [claim["arm"] for claim in summary["claims"] if claim["difference"] >= -0.02]
+    assert ("small in int8" in section["sentence"]) == ("small/int8" in enough)
     assert frontier_section(None) is None
 
 

@@ -1,6 +1,9 @@
 """Exported recognisers at work: what is refused, what is said of faces, without PyTorch."""
 
+import contextlib
+import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +15,10 @@ import torch
 
 from classifiers.export import export_recogniser
 from classifiers.networks import small_cnn
+from classifiers.page.command import main as page_main
 from classifiers.predict import save_ensemble
 from classifiers.runtime import OnnxPredictor, Pipeline, preprocessing_hash
+from classifiers.watch import main as watch_main
 from curation.align import BoxFrame, EyeFrame, TemplateFrame
 from curation.artifact import file_hash, read_json, write_json
 from curation.contract import contract_id
@@ -245,3 +250,87 @@ def test_a_contract_of_another_version_is_refused():
         recorded_standard(contract)
     with pytest.raises(ValueError, match=r"damaged, or of another version \(KeyError: 'oval'\)"):
         recorded_standard({**STANDARD.contract, "frame": {"frame": "oval"}})
+
+
+def _reorder(folder):
+    rewrite(folder, lambda content: content["emotions"].reverse(), rehash=True)
+
+
+def _lose_contract(folder):
+    rewrite(folder, lambda content: content.pop("contract"), rehash=True)
+
+
+def _lose_preprocessing(folder):
+    (folder / "preprocessing.json").unlink()
+
+
+def _swap_model(folder):
+    (folder / "model.int8.onnx").write_bytes((folder / "model.onnx").read_bytes())
+
+
+def _by_predictor(folder, _):
+    OnnxPredictor.load(folder, precision="int8")
+
+
+def _by_pipeline(folder, _):
+    Pipeline.load(folder)
+
+
+def _by_watch(folder, place):
+    told(watch_main, [folder, place / "film.mp4", "--csv", place / "seen.csv"])
+
+
+def _by_page(folder, place):
+    told(page_main, [folder, "--to", place / "site", "--ort", place])
+
+
+def told(command, arguments):
+    """Run a command and raise what it tells."""
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said):
+        assert command([str(each) for each in arguments]) == 2
+    raise ValueError(said.getvalue())
+
+
+@pytest.mark.parametrize("way", [_by_predictor, _by_pipeline, _by_watch, _by_page])
+@pytest.mark.parametrize(
+    ("damage", "file", "wrong", "way_out"),
+    [
+        (_reorder, "model", "would be given to the wrong emotions", "restore preprocessing.json"),
+        (_lose_preprocessing, "preprocessing.json", "is missing", "`affectory export`"),
+        (_lose_contract, "preprocessing.json", "no standardisation contract", "export again"),
+        (_swap_model, "model.int8.onnx", "is not the file that", "copy the whole folder"),
+    ],
+)
+def test_every_way_in_names_the_file_and_the_way_out(
+    copy, tmp_path_factory, damage, file, wrong, way_out, way
+):
+    damage(copy)
+    place = tmp_path_factory.mktemp("elsewhere")
+    with pytest.raises((ValueError, FileNotFoundError)) as caught:
+        way(copy, place)
+    said = str(caught.value)
+    for part in (str(copy), file, wrong, way_out):
+        assert part in said
+    assert list(place.iterdir()) == []  # nothing half-made
+
+
+def test_another_file_of_the_detector_is_told_with_the_one_that_is_wanted(
+    exported, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("AFFECTORY_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "mine.onnx").write_bytes(b"one")
+    (tmp_path / "other.onnx").write_bytes(b"two")
+    contract = Standard(YuNet(model=tmp_path / "mine.onnx"), BoxFrame(), size=32).contract
+    folder = tmp_path / "folder"
+    shutil.copytree(exported, folder)
+    named = {"contract": contract, "contract_id": contract_id(contract)}
+    rewrite(folder, lambda content: content.update(named), rehash=True)
+    other = tmp_path / "other.onnx"
+    for load in (
+        lambda: Pipeline.load(folder, files=[other]),
+        lambda: told(watch_main, [folder, "0", "--csv", tmp_path / "a.csv", "--model", other]),
+    ):
+        with pytest.raises((ValueError, FileNotFoundError), match="affectory prefetch") as caught:
+            load()
+        assert YUNET.file in str(caught.value)

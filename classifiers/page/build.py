@@ -2,18 +2,21 @@
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
+from classifiers.page.cascades import write_cascade
 from classifiers.page.runtime_web import VERSION, vendor
 from classifiers.runtime import MODELS, PREPROCESSING, OnnxPredictor
 from curation.artifact import building, file_hash, locked, read_json, write_json
 from curation.corpus import EMOTIONS
 from curation.puppets import render
+from curation.standard import UnusableFaceError, recorded_standard
 from curation.weights import YUNET, cached
 
 log = logging.getLogger(__name__)
@@ -22,7 +25,13 @@ SITE = Path(__file__).with_name("site")
 PAGE = "page.json"
 EXAMPLE_SIDE = 192
 """Pixels of an example face."""
-_STYLES = ("studio", "lab", "ten")
+USUAL_CASCADES = (
+    "haarcascade_frontalface_default.xml",
+    "haarcascade_frontalface_alt2.xml",
+    "haarcascade_frontalface_alt.xml",
+)
+"""What finds faces where a contract's own detector is not in the page; see ``recognise.js``."""
+_STYLE = "studio"  # in colour, what recognisers of the embedded database learn from
 
 
 def build(
@@ -37,8 +46,9 @@ def build(
     Args:
         folders: What ``affectory export`` wrote, one folder for each recogniser.
         to: Folder to make; must not exist.
-        yunet: YuNet's model file, which finds faces in the page; None for the one in the cache, if
-            it is there, or else none.
+        yunet: YuNet's model file, which finds faces in the page where those that a recogniser
+            learned from were not found by Haar cascades; None for the one in the cache. Without
+            any, cascades find all faces, and the page says where that makes a difference.
         ort: Tarball or folder of ONNX Runtime Web; see `vendor`.
 
     Returns:
@@ -54,9 +64,11 @@ def build(
         raise ValueError(f"{to} exists; name another folder (--to)")
     if not folders:
         raise ValueError("no exported recogniser was given")
-    for folder in folders:
-        for precision in MODELS:
-            OnnxPredictor.load(folder, precision=precision)
+    contracts = [
+        OnnxPredictor.load(folder, precision=precision).contract
+        for folder in folders
+        for precision in MODELS
+    ]
     if yunet is None and cached(YUNET).is_file():
         yunet = cached(YUNET)
     with locked(to), building(to) as made:
@@ -66,24 +78,54 @@ def build(
         vendor(made / "ort", ort)
         content = {
             "runtime": VERSION,
-            "models": [_model(folder, made, place) for place, folder in enumerate(folders)],
+            "models": [_model(folder, made, place, yunet) for place, folder in enumerate(folders)],
             "detector": None if yunet is None else _detector(yunet, made),
+            "cascades": _cascades(contracts, made),
             "examples": _examples(made),
         }
         write_json(made / PAGE, content)
-    log.info(
-        "page of %d recognisers, faces found by %s",
-        *(len(folders), "nobody" if yunet is None else "YuNet"),
-    )
+    kinds = {contract["detector"]["detector"] for contract in contracts} - {"none", "haar"}
+    if kinds and yunet is None:
+        log.warning(
+            "faces were found by %s for training, and Haar cascades find them in the page, which "
+            "cut otherwise; `affectory prefetch yunet`, or --yunet <file>, comes nearer",
+            " and ".join(sorted(kinds)),
+        )
+    log.info("page of %d recognisers", len(folders))
     return content
 
 
-def _model(folder: Path, made: Path, place: int) -> dict[str, str]:
+def _model(folder: Path, made: Path, place: int, yunet: Path | None) -> dict[str, Any]:
     name = f"models/{place}"
     (made / name).mkdir(parents=True)
     for file in (*MODELS.values(), PREPROCESSING):
         shutil.copyfile(folder / file, made / name / file)
-    return {"folder": name, "name": read_json(folder / PREPROCESSING)["name"]}
+    content = read_json(folder / PREPROCESSING)
+    faces = _example_faces(content["contract"], [] if yunet is None else [yunet])
+    return {"folder": name, "name": content["name"], "example_faces": faces}
+
+
+def _example_faces(contract: Mapping[str, Any], files: Sequence[Path]) -> dict[str, Any] | None:
+    """Find the faces of the examples as for training, for a page that cannot; None nor can we."""
+    try:
+        standard = recorded_standard(contract, files)
+        found = {emotion: standard.find(_example(emotion)) for emotion in EMOTIONS}
+    except (ImportError, OSError, ValueError, UnusableFaceError) as error:
+        log.info("faces of the examples are not noted for this recogniser: %s", error)
+        return None
+    return {
+        emotion: {
+            "box": face.box._asdict(),
+            "score": face.score,
+            # eyes alone, where no other points are known
+            "landmarks": None if face.landmarks is None else _known(face.landmarks).tolist(),
+        }
+        for emotion, face in found.items()
+    }
+
+
+def _known(points: np.ndarray) -> np.ndarray:
+    return points[~np.isnan(points).any(axis=1)]
 
 
 def _detector(yunet: Path, made: Path) -> dict[str, str]:
@@ -115,13 +157,32 @@ def _detector(yunet: Path, made: Path) -> dict[str, str]:
     }
 
 
+def _cascades(contracts: Iterable[Mapping[str, Any]], made: Path) -> dict[str, dict[str, str]]:
+    """Write the cascades of all contracts, and those for faces that nothing else finds."""
+    (made / "cascades").mkdir()
+    wanted = dict.fromkeys(USUAL_CASCADES)
+    for contract in contracts:
+        if contract["detector"]["detector"] == "haar":
+            wanted |= dict.fromkeys(contract["detector"]["cascades"])
+    written = {}
+    for name in wanted:
+        path = made / "cascades" / f"{Path(name).stem}.json"
+        write_cascade(name, path)
+        written[name] = {"file": f"cascades/{path.name}", "sha256": file_hash(path)}
+    return written
+
+
+def _example(emotion: str) -> np.ndarray:
+    """Draw a face, (`EXAMPLE_SIDE`, `EXAMPLE_SIDE`, 3) uint8 RGB; each emotion has its person."""
+    person = 9001 + EMOTIONS.index(emotion)
+    return render(_STYLE, person, 1, emotion, size=EXAMPLE_SIDE, difficulty=0.0)
+
+
 def _examples(made: Path) -> list[dict[str, str]]:
     (made / "examples").mkdir()
     examples = []
-    for place, emotion in enumerate(EMOTIONS):
-        style = _STYLES[place % len(_STYLES)]
+    for emotion in EMOTIONS:
         file = f"examples/{emotion}.png"
-        face = render(style, 9001 + place, 1, emotion, size=EXAMPLE_SIDE, difficulty=0.2)
-        Image.fromarray(face).save(made / file)
-        examples.append({"file": file, "title": f"{emotion}, drawn ({style})"})
+        Image.fromarray(_example(emotion)).save(made / file)
+        examples.append({"file": file, "emotion": emotion, "title": f"{emotion}, drawn"})
     return examples

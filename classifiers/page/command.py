@@ -36,8 +36,8 @@ def main(arguments: Sequence[str]) -> int:
         "--yunet",
         type=Path,
         metavar="FILE",
-        help="YuNet's model file, to find faces in the page (default: that of `affectory prefetch "
-        "yunet`; without one, a picture's middle is taken for the face)",
+        help="YuNet's model file, to find faces for recognisers that did not learn from the faces "
+        "of Haar cascades (default: that of `affectory prefetch yunet`; without one, cascades)",
     )
     parser.add_argument(
         "--ort",

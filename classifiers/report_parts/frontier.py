@@ -24,7 +24,8 @@ def frontier_section(folder: Path | None) -> dict[str, Any] | None:
     Returns:
         ``figures`` (``name``, ``charts``: accuracy against milliseconds and against megabytes, the
         frontier drawn in), ``networks`` (legend), ``tables``, and for the text ``reference``,
-        ``margin``, ``machine`` and ``seeds``; None without a folder.
+        ``margin``, ``machine``, ``seeds`` and ``sentence`` (the smallest file that is worth as much
+        as the reference); None without a folder.
     """
     if folder is None:
         return None
@@ -54,7 +55,36 @@ def frontier_section(folder: Path | None) -> dict[str, Any] | None:
         "margin": f"{100 * summary['margin']:g}",
         "machine": facts.get("machine", {}),
         "seeds": plural(len(summary["seeds"]), "training"),
+        "sentence": _sentence(summary, measured),
     }
+
+
+def _sentence(summary: Mapping[str, Any], measured: pd.DataFrame) -> str:
+    """Name the smallest file whose mean accuracy is within the margin on every test database."""
+    sizes = measured.groupby(["backbone", "precision"])["bytes"].mean()
+    below: dict[str, list[Mapping[str, Any]]] = {}
+    for claim in summary["claims"]:
+        if claim["backbone"] != ALL:
+            below.setdefault(claim["arm"], []).append(claim)
+    enough = [
+        (sizes[tuple(name.rsplit("/", 1))], name)
+        for name, claims in below.items()
+        if all(claim["difference"] >= -summary["margin"] for claim in claims)
+    ]
+    if not enough:
+        return ""
+    size, name = min(enough)
+    network, file = name.rsplit("/", 1)
+    gaps = [
+        f"{claim['database']} {tables.points(claim['difference'])} "
+        f"({tables.points(claim['both']['low'])} to {tables.points(claim['both']['high'])})"
+        for claim in below[name]
+    ]
+    return (
+        f"The smallest file at most {100 * summary['margin']:g} points below "
+        f"{summary['reference']} on every test database is {network} in {FILES[file]}, "
+        f"{size / 1e6:.2f} MB: {', '.join(gaps)} points."
+    )
 
 
 def _spots(

@@ -2,7 +2,7 @@
 // Coordinates are continuous: the first pixel reaches from 0 to 1. A face is {box: {left, top, width,
 // height}, landmarks: five [x, y] or null}, landmarks as eye, eye, nose, corner, corner of the mouth.
 
-import { bicubic, equalised, grey, halved, padded, part, shrunk, warped } from "./pixels.js";
+import { bicubic, equalised, even, grey, halved, padded, part, shrunk, warped } from "./pixels.js";
 
 // the template of ArcFace (Deng et al. 2019), on a square of side 1
 const TEMPLATE = [
@@ -56,10 +56,6 @@ export function standardFace(image, given, contract) {
   if (contract.colour === "grey") pixels = grey(pixels);
   if (clahe?.scope === "face") pixels = equalised(pixels, clahe.clip_limit, clahe.tiles);
   return contract.fit === "pad" ? padded(pixels, size) : pixels;
-}
-
-function even(value) {
-  return value % 1 === 0.5 ? 2 * Math.round(value / 2) : Math.round(value);
 }
 
 function turn([x, y], angle) {
@@ -127,15 +123,19 @@ function templateRegion({ landmarks }, { margin, down }) {
 
 // resized by a bicubic filter that widens with the scale
 function upright(image, region, width, height, border) {
-  const left = region.x - region.width / 2;
-  const top = region.y - region.height / 2;
-  const out = Math.max(-left, left + region.width - image.width, -top, top + region.height - image.height, 0);
+  const corner = [region.x - region.width / 2, region.y - region.height / 2];
+  const far = [corner[0] + region.width, corner[1] + region.height];
+  const out = Math.max(-corner[0], far[0] - image.width, -corner[1], far[1] - image.height, 0);
   const reach = Math.ceil(out);
+  // Pillow is given the region in the picture with its border, and keeps single precision of it
+  const single = (value) => Math.fround(value + reach) - reach;
+  const [left, top] = corner.map(single);
+  const [extentX, extentY] = [Math.fround(single(far[0]) - left), Math.fround(single(far[1]) - top)];
   // as much about the region as the filter sees, and no more
-  const [x0, x1] = around(left, region.width, width, image.width, reach);
-  const [y0, y1] = around(top, region.height, height, image.height, reach);
+  const [x0, x1] = around(left, extentX, width, image.width, reach);
+  const [y0, y1] = around(top, extentY, height, image.height, reach);
   const near = part(image, x0, y0, x1 - x0, y1 - y0, border);
-  return bicubic(near, left - x0, top - y0, region.width, region.height, width, height);
+  return bicubic(near, left - x0, top - y0, extentX, extentY, width, height);
 }
 
 function around(start, extent, size, length, reach) {

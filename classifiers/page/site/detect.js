@@ -25,9 +25,25 @@ export function distinct(faces) {
     const near = groups.filter((group) => group.some((each) => sameFace(each.box, face.box)));
     groups = [...groups.filter((group) => !near.includes(group)), [face, ...near.flat()]];
   }
-  const evidence = ({ box, score }) => (score ?? 0) * Math.max(box.width, box.height);
-  const best = groups.map((group) => group.reduce((a, b) => (evidence(b) > evidence(a) ? b : a)));
-  return best.sort((a, b) => b.box.width * b.box.height - a.box.width * a.box.height);
+  const best = groups.map((group) => {
+    const evidence = ({ box, score }) => (score ?? 0) * Math.max(box.width, box.height);
+    const agreed = ({ box }) => group.reduce((sum, each) => sum + iou(box, each.box), 0);
+    return largest(group, (face) => [evidence(face), agreed(face), ...corners(face)]);
+  });
+  return best.sort((a, b) => compared([area(b), ...corners(a)], [area(a), ...corners(b)]));
+}
+
+const area = ({ box }) => box.width * box.height;
+const corners = ({ box }) => [box.left, box.top, box.width, box.height];
+
+// as Python compares tuples
+function compared(one, other) {
+  const first = one.findIndex((value, i) => value !== other[i]);
+  return first < 0 ? 0 : one[first] - other[first];
+}
+
+function largest(faces, rank) {
+  return faces.reduce((a, b) => (compared(rank(b), rank(a)) > 0 ? b : a));
 }
 
 function overlap(one, other) {

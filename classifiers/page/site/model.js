@@ -71,7 +71,8 @@ export async function readModel(folder, content, precision) {
   if (JSON.stringify(labels) !== JSON.stringify(content.emotions)) {
     throw new Refused(
       `the labels should be ${content.emotions.join(", ")}; the graph of ${folder}/${name} has ` +
-      `${labels.join(", ") || "none"}, in this order: probabilities would be given to the wrong emotions`);
+      `${labels.join(", ") || "none"}, in this order: probabilities would be given to the wrong emotions; restore ` +
+      `${folder}/preprocessing.json, or export again`);
   }
   return bytes;
 }

@@ -2,15 +2,18 @@
 
 import { fetched, Refused } from "./model.js";
 import { fromRgba, toImageData } from "./pixels.js";
-import { loadDetector, Recogniser, webgpu } from "./recognise.js";
+import { Recogniser, webgpu } from "./recognise.js";
 
 const MOST_PIXELS = 16_000_000;  // what canvases of phones hold; larger pictures are shrunk to it
 const RUNS = 21;  // latest, of which the median is shown
 const MOST_FACES = 12;
+const NOTED = "Where it lies was found when the page was built, as for training; this page cannot do so with your own pictures.";
+const CAMERA_S = 20;  // that a camera may take to start
+const SHOWN_SIDE = 480;  // pixels of the longer side that a picture is shown with, or more
 const $ = (selector) => document.querySelector(selector);
 const chosen = (name) => $(`input[name=${name}]:checked`).value;
 
-let site, detector, recogniser, failed;
+let site, recogniser, failed, lacking;
 let shown = null;  // {source, width, height, pixels, note}
 let times = [];
 let stream = null;
@@ -36,6 +39,22 @@ function next(work) {
   return turn;
 }
 
+// a recogniser on the engine that was chosen, or, where that turns out not to work, on the processor
+async function opened(folder, precision, engine) {
+  lacking = null;
+  try {
+    return await Recogniser.load(folder, precision, engine, site);
+  } catch (error) {
+    if (engine !== "webgpu" || error instanceof Refused) throw error;
+    const made = await Recogniser.load(folder, precision, "wasm", site);
+    $("input[value=wasm]").checked = true;
+    lacking = `WebGPU does not work here (${told(error)}): the processor runs instead.`;
+    return made;
+  }
+}
+
+const told = (error) => String(error?.message ?? error).split("\n")[0].slice(0, 200);
+
 async function loadModel() {
   document.body.dataset.state = "loading";
   const [folder, precision, engine] = [$("#model").value, chosen("precision"), chosen("engine")];
@@ -43,29 +62,48 @@ async function loadModel() {
   const former = recogniser;
   [recogniser, failed, times] = [null, null, []];
   for (const id of ["size", "latency", "found-by"]) $(`#${id}`).textContent = "–";
+  brief();
   try {
     await former?.release();
-    recogniser = await Recogniser.load(folder, precision, engine, detector, site.detector?.source_sha256);
+    recogniser = await opened(folder, precision, engine);
   } catch (error) {
     failed = error;
     $("#faces").replaceChildren();
     document.body.dataset.state = "refused";
-    throw error instanceof Refused ? error : new Error(`this model does not run here: ${error.message ?? error}`);
+    throw error instanceof Refused ? error : new Error(`this model does not run here: ${told(error)}`);
   }
   const { content, bytes } = recogniser;
-  $("#size").textContent = `${content.name}, ${(bytes / 1e6).toFixed(bytes < 1e6 ? 2 : 1)} MB, ${content.size.join(" × ")} pixels`;
-  $("#found-by").textContent = content.contract.detector.detector === "none" ? "nobody: a picture is a face" : detector ? "YuNet" : "nobody: the square in the middle";
+  $("#size").textContent = `${content.name}, ${megabytes(bytes)}, ${content.size.join(" × ")} pixels`;
+  $("#found-by").textContent = recogniser.finder.by;
+  brief();
   say("Ready.");
-  note(recogniser.note);
+  note(lacking, recogniser.finder.note);
   if (shown) await judge();
   document.body.dataset.state = "ready";
+}
+
+const megabytes = (bytes) => `${(bytes / 1e6).toFixed(bytes < 1e6 ? 2 : 1)} MB`;
+
+// the settings in a line, for when they are folded
+function brief(took) {
+  const facts = recogniser ? [chosen("precision"), megabytes(recogniser.bytes), took] : [];
+  $("#brief").textContent = facts.filter(Boolean).join(" · ");
+}
+
+// The face of an example as the contract's own detector found it when the page was built: used where
+// this page finds faces otherwise, or even the examples would be cut wrong.
+function notedFace() {
+  if (!shown.example || !recogniser.finder.note) return null;
+  const model = site.models.find(({ folder }) => folder === recogniser.folder);
+  return model.example_faces?.[shown.example] ?? null;
 }
 
 // judges the picture that is shown
 async function judge() {
   if (!recogniser) throw failed ?? new Error("no model is loaded");
   const { pixels } = shown;
-  const found = (await recogniser.find(pixels)).slice(0, MOST_FACES);
+  const noted = notedFace();
+  const found = noted ? [noted] : (await recogniser.find(pixels)).slice(0, MOST_FACES);
   const results = [];
   for (const face of found) {
     const cut = recogniser.cut(pixels, face);
@@ -78,9 +116,11 @@ async function judge() {
   const median = [...times].sort((a, b) => a - b)[times.length >> 1];
   if (times.length) {
     const runs = times.length === 1 ? "the last run" : `median of the last ${times.length}`;
-    $("#latency").textContent = `${median.toFixed(median < 10 ? 1 : 0)} ms (${runs})`;
+    const took = `${median.toFixed(median < 10 ? 1 : 0)} ms`;
+    $("#latency").textContent = `${took} (${runs})`;
+    brief(took);
   }
-  note(recogniser.note, shown.note);
+  note(shown.note, noted && NOTED, lacking, recogniser.finder.note);
   if (stream) {
     say(results.length ? "The camera runs." : "The camera runs; no face is seen.");
     return;
@@ -92,30 +132,50 @@ async function judge() {
   else say(`${faces(results.length)}${lost ? `; ${faces(lost)} left out, whose eyes were not seen` : ""}.`);
 }
 
+// shows the picture with its faces framed, and what each is read as
 function draw(results) {
   const canvas = $("#canvas");
   const { source, width, height } = shown;
-  [canvas.width, canvas.height] = [width, height];
+  const grown = Math.max(1, SHOWN_SIDE / Math.max(width, height));  // or frames on small pictures are coarse
+  [canvas.width, canvas.height] = [width, height].map((side) => Math.round(side * grown));
   const context = canvas.getContext("2d");
-  context.drawImage(source, 0, 0, width, height);
-  const line = Math.max(2, Math.max(width, height) / 250);
-  context.lineWidth = line;
-  context.font = `600 ${8 * line}px system-ui, sans-serif`;
+  context.imageSmoothingQuality = "high";
+  context.drawImage(source, 0, 0, canvas.width, canvas.height);
+  const line = Math.max(2, Math.max(canvas.width, canvas.height) / 250);
   results.forEach(({ face: { box } }, i) => {
-    context.strokeStyle = "#fff";
-    context.strokeRect(box.left - line, box.top - line, box.width + 2 * line, box.height + 2 * line);
-    context.strokeStyle = "#0b5c94";
-    context.strokeRect(box.left, box.top, box.width, box.height);
+    // a frame lies within the picture, also that of a face that reaches beyond
+    const within = (at, side) => Math.min(Math.max(at * grown, 1.5 * line), side - 1.5 * line);
+    const [left, right] = [box.left, box.left + box.width].map((x) => within(x, canvas.width));
+    const [top, bottom] = [box.top, box.top + box.height].map((y) => within(y, canvas.height));
+    for (const [colour, wide] of [["#fff", 3 * line], ["#0b5c94", line]]) {
+      context.strokeStyle = colour;
+      context.lineWidth = wide;
+      context.strokeRect(left, top, right - left, bottom - top);
+    }
     if (results.length < 2) return;
+    const size = 9 * line;
+    context.font = `600 ${size}px system-ui, sans-serif`;
+    const wide = context.measureText(String(i + 1)).width + size * 0.7;
     context.fillStyle = "#0b5c94";
-    context.fillRect(box.left, box.top, 9 * line, 10 * line);
+    context.fillRect(left, top, wide, 1.3 * size);
     context.fillStyle = "#fff";
-    context.fillText(String(i + 1), box.left + 2 * line, box.top + 8 * line);
+    context.fillText(String(i + 1), left + 0.35 * size, top + size);
   });
   $("#stage").hidden = false;
-  canvas.setAttribute("aria-label", `The picture, with ${results.length} of its faces framed`);
-  $("#faces").classList.remove("dim");
-  $("#faces").replaceChildren(...results.map((result, i) => card(result, results.length > 1 ? i + 1 : null)));
+  const framed = ["none of its faces framed", "its face framed"][results.length] ?? `${results.length} faces framed`;
+  canvas.setAttribute("aria-label", `The picture, ${framed}`);
+  $("#faces").classList.toggle("dim", !results.length);
+  const cards = results.map((result, i) => card(result, results.length > 1 ? i + 1 : null));
+  $("#faces").replaceChildren(...(cards.length ? cards : ["Nothing to judge in this picture."]));
+}
+
+// takes away what an earlier picture left
+function clear() {
+  shown = null;
+  $("#stage").hidden = true;
+  $("#faces").classList.add("dim");
+  $("#faces").replaceChildren("Choose a picture, or one of the examples.");
+  note(lacking, recogniser?.finder.note);
 }
 
 function element(name, properties, ...children) {
@@ -124,20 +184,30 @@ function element(name, properties, ...children) {
   return made;
 }
 
+const percent = (value) => `${(100 * value).toFixed(1)} %`;
+
+function bar(emotion, value) {
+  const filled = element("span", {});
+  filled.style.width = `${100 * value}%`;
+  return element("div", {
+    className: "bar", role: "meter", ariaLabel: emotion, ariaValueMin: "0", ariaValueMax: "1",
+    ariaValueNow: value.toFixed(3), ariaValueText: percent(value),
+  }, filled);
+}
+
 function card({ cut, probabilities }, number) {
-  const small = element("canvas", { width: cut.width, height: cut.height, title: "what the recogniser is given" });
+  const small = element("canvas", { width: cut.width, height: cut.height, title: "what the recogniser is given", role: "img", ariaLabel: "The face as it was cut" });
   small.getContext("2d").putImageData(toImageData(cut), 0, 0);
   const first = probabilities.indexOf(Math.max(...probabilities));
-  const percent = (value) => `${(100 * value).toFixed(1)} %`;
   const bars = recogniser.emotions.flatMap((emotion, i) => {
     const className = i === first ? "first" : "";
     return [
       element("dt", { className }, emotion),
-      element("dd", {}, element("meter", { min: 0, max: 1, value: probabilities[i], ariaLabel: emotion })),
+      element("dd", {}, bar(emotion, probabilities[i])),
       element("dd", { className: `number ${className}` }, percent(probabilities[i])),
     ];
   });
-  const title = element("h2", {}, `${number ? `${number} ` : ""}${recogniser.emotions[first]} `, element("small", {}, percent(probabilities[first])));
+  const title = element("h2", {}, ...(number ? [element("span", { className: "badge" }, String(number)), " "] : []), `${recogniser.emotions[first]} `, element("small", {}, percent(probabilities[first])));
   const made = element("article", { className: "face" }, small, element("div", {}, title, element("dl", { className: "bars" }, ...bars)));
   made.dataset.probabilities = JSON.stringify(probabilities);
   return made;
@@ -162,15 +232,17 @@ function taken(source, fullWidth, fullHeight) {
   };
 }
 
-async function open(blob, name) {
+async function open(blob, name, example = null) {
   document.body.dataset.state = "loading";
   say(`Reading ${name} …`);
+  clear();
   try {
     const address = URL.createObjectURL(blob);
     const image = element("img", { src: address });
     try {
       await image.decode();
       shown = taken(image, image.naturalWidth, image.naturalHeight);
+      if (example) Object.assign(shown, { example, note: `This face was drawn as ${example}.` });
     } catch (error) {
       if (image.naturalWidth) throw new Error(`${name} (${image.naturalWidth} × ${image.naturalHeight}) is too large for this browser, or damaged; make it smaller`);
       throw new Error(`${name} is not a picture that this browser can read; try a JPEG or a PNG`);
@@ -192,6 +264,10 @@ function openFile(file) {
 
 function press(button) {
   for (const each of document.querySelectorAll("#examples button")) each.setAttribute("aria-pressed", each === button);
+}
+
+function late(seconds) {
+  return new Promise((_, refuse) => setTimeout(() => refuse(new Error(`none in ${seconds} s`)), 1000 * seconds));
 }
 
 function stopCamera() {
@@ -217,9 +293,15 @@ async function startCamera() {
   $("#camera").textContent = "Stop the camera";
   press(null);
   video.srcObject = stream;
-  await video.play();
-  say("The camera runs.");
   const own = stream;
+  try {
+    await Promise.race([video.play(), late(CAMERA_S)]);
+  } catch (error) {
+    if (stream !== own) return;  // stopped before it began
+    stopCamera();
+    throw new Error(`the camera gives no picture (${told(error)}); is another program using it?`);
+  }
+  say("The camera runs.");
   const step = () => {
     if (stream !== own) return;
     next(async () => {
@@ -244,9 +326,13 @@ function listen() {
     document.addEventListener(kind, (event) => {
       event.preventDefault();
       $("#drop").classList.toggle("over", kind === "dragover");
-      if (kind === "drop") openFile(event.dataTransfer.files[0]);
+      if (kind !== "drop") return;
+      const [file] = event.dataTransfer.files;
+      if (file) openFile(file);
+      else next(() => { throw new Refused("what was dropped is not a file; save the picture first, and drop or choose that"); });
     });
   }
+  document.addEventListener("visibilitychange", () => document.hidden && stopCamera());
   document.addEventListener("paste", (event) => openFile(event.clipboardData.files[0]));
   for (const control of document.querySelectorAll("#model, #settings input")) {
     control.addEventListener("change", () => next(loadModel));
@@ -256,29 +342,24 @@ function listen() {
 async function start() {
   document.body.dataset.state = "loading";
   say("Loading …");
+  $("#settings").open = matchMedia("(min-width: 46rem)").matches;
   site = JSON.parse(new TextDecoder().decode(await fetched("page.json")));
   $("#model").append(...site.models.map(({ folder, name }) => element("option", { value: folder }, name)));
   $("#models").hidden = site.models.length < 2;
-  $("#examples").append(...site.examples.map(({ file, title }) => {
+  $("#examples").append(...site.examples.map(({ file, title, emotion }) => {
     const button = element("button", { type: "button", title }, element("img", { src: file, alt: title }));
     button.setAttribute("aria-pressed", "false");
     button.addEventListener("click", () => {
       stopCamera();
       press(button);
-      next(async () => open(new Blob([await fetched(file)], { type: "image/png" }), title));
+      next(async () => open(new Blob([await fetched(file)], { type: "image/png" }), title, emotion));
     });
     return button;
   }));
   const gpu = await webgpu();
   $("#gpu input").disabled = !gpu;
-  $("#gpu span").textContent = gpu ? "" : "(not in this browser)";
+  $("#gpu span").textContent = gpu ? "" : "(not on this device)";
   listen();
-  try {
-    detector = await loadDetector(site.detector);
-  } catch (error) {
-    document.body.dataset.state = "refused";
-    throw error;
-  }
   await loadModel();
 }
 

@@ -103,8 +103,8 @@ function separable(image, across, down, between, round) {
   return made;
 }
 
-// half to even, as OpenCV rounds
-function even(value) {
+// half to even, as OpenCV and Python round
+export function even(value) {
   const down = Math.floor(value);
   const rest = value - down;
   return rest > 0.5 || (rest === 0.5 && down % 2) ? down + 1 : down;
@@ -136,6 +136,8 @@ function linearTaps(length, size) {
 }
 
 export function shrunk(image, width, height) {
+  // as OpenCV, which rounds a mean of four otherwise than other means
+  if (image.width === 2 * width && image.height === 2 * height) return halved(image);
   return separable(image, areaTaps(image.width, width), areaTaps(image.height, height), asIs, even);
 }
 
@@ -161,8 +163,8 @@ export function resized(image, side) {
   const scale = side / Math.max(image.width, image.height);
   const width = Math.max(1, even(image.width * scale));
   const height = Math.max(1, even(image.height * scale));
-  const taps = scale < 1 ? areaTaps : linearTaps;
-  const small = separable(image, taps(image.width, width), taps(image.height, height), asIs, even);
+  const small = scale < 1 ? shrunk(image, width, height) :
+    separable(image, linearTaps(image.width, width), linearTaps(image.height, height), asIs, even);
   return [small, image.width / width, image.height / height];
 }
 
@@ -199,7 +201,7 @@ export function bicubic(image, left, top, extentX, extentY, width, height) {
 }
 
 // Samples at [ax ay; bx by] (x, y) + shift, pixel centres at whole numbers; beyond the picture its edge
-// goes on. OpenCV places samples on a grid of 32 steps a pixel.
+// goes on. OpenCV places samples on a grid of 32 steps a pixel, reckoning in whole 1024ths.
 export function warped(image, [ax, ay, shiftX, bx, by, shiftY], width, height, cubically) {
   const { channels, data } = image;
   const made = picture(width, height, channels);
@@ -209,10 +211,12 @@ export function warped(image, [ax, ay, shiftX, bx, by, shiftY], width, height, c
   });
   const reach = cubically ? 4 : 2;
   const columns = new Int32Array(reach);
+  const along = Array.from({ length: width }, (_, x) => [even(ax * x * 1024), even(bx * x * 1024)]);
   for (let y = 0, to = 0; y < height; y++) {
+    const [startX, startY] = [even((ay * y + shiftX) * 1024) + 16, even((by * y + shiftY) * 1024) + 16];
     for (let x = 0; x < width; x++, to += channels) {
-      const stepsX = Math.round(32 * (ax * x + ay * y + shiftX));
-      const stepsY = Math.round(32 * (bx * x + by * y + shiftY));
+      const stepsX = (startX + along[x][0]) >> 5;
+      const stepsY = (startY + along[x][1]) >> 5;
       const firstX = (stepsX >> 5) - (cubically ? 1 : 0);
       const firstY = (stepsY >> 5) - (cubically ? 1 : 0);
       const across = weightsAt[stepsX & 31];
@@ -241,12 +245,43 @@ export function padded(image, size) {
 
 const luma = (r, g, b) => (4899 * r + 9617 * g + 1868 * b + 8192) >> 14;
 
+// one channel
+export function greyPlane({ width, height, data }) {
+  const made = picture(width, height, 1);
+  for (let at = 0, to = 0; to < made.data.length; at += 3, to++) {
+    made.data[to] = (9798 * data[at] + 19235 * data[at + 1] + 3735 * data[at + 2] + 16384) >> 15;
+  }
+  return made;
+}
+
 // three equal channels
 export function grey(image) {
   const made = picture(image.width, image.height);
-  for (let at = 0; at < made.data.length; at += 3) {
-    const [r, g, b] = image.data.subarray(at, at + 3);
-    made.data.fill((9798 * r + 19235 * g + 3735 * b + 16384) >> 15, at, at + 3);
+  greyPlane(image).data.forEach((value, i) => made.data.fill(value, 3 * i, 3 * i + 3));
+  return made;
+}
+
+// a picture of one channel brought to a size: OpenCV's linear interpolation in whole numbers
+export function bitExact({ width, height, data }, toWidth, toHeight) {
+  const taps = (length, size) => Array.from({ length: size }, (_, place) => {
+    const at = clip((place + 0.5) * (length / size) - 0.5, length - 1);
+    const first = Math.floor(at);
+    return [first, Math.min(first + 1, length - 1), even(256 * (at - first))];
+  });
+  const across = taps(width, toWidth);
+  const made = picture(toWidth, toHeight, 1);
+  const lefts = Int32Array.from(across, ([left]) => left);
+  const rights = Int32Array.from(across, ([, right]) => right);
+  const rests = Int32Array.from(across, ([, , rest]) => rest);
+  let to = 0;
+  for (const [above, below, down] of taps(height, toHeight)) {
+    const [one, other] = [above * width, below * width];
+    for (let x = 0; x < toWidth; x++, to++) {
+      const [left, right, rest] = [lefts[x], rights[x], rests[x]];
+      const upper = data[one + left] * (256 - rest) + data[one + right] * rest;
+      const lower = data[other + left] * (256 - rest) + data[other + right] * rest;
+      made.data[to] = (upper * (256 - down) + lower * down + 32768) >> 16;
+    }
   }
   return made;
 }
