@@ -112,11 +112,11 @@ def train_cell(
         accelerator: Lightning's: ``auto``, ``cpu``, ``gpu``, …
 
     Returns:
-        ``train_rows``, ``trained_on`` (``databases``, ``faces`` by origin, number of ``people``),
-        ``test_rows`` by database, ``short`` (faces that the arm asked for in
-        vain), ``leaky``, ``shared_subjects`` (test pictures whose person is trained on),
-        ``steps``, ``epochs``, ``parameters``, ``trained_parameters`` and ``prefix`` of each phase,
-        ``device`` and a ``headline``.
+        ``train_rows``, ``trained_on`` (``databases``, also of the generators whose faces it saw,
+        ``faces`` by origin, number of ``people``), ``test_rows`` by database, ``short`` (faces
+        that the arm asked for in vain), ``leaky``, ``shared_subjects`` (test pictures whose person
+        is trained on), ``steps``, ``epochs``, ``parameters``, ``trained_parameters`` and ``prefix``
+        of each phase, ``device`` and a ``headline``.
 
     Raises:
         FileNotFoundError: If the teacher's cell kept no network.
@@ -305,8 +305,10 @@ def _refuse(arm: str, train: pd.DataFrame, test: pd.DataFrame) -> None:
 
 def _learned_from(bench: _Bench) -> dict[str, Any]:
     facts = bench.facts.iloc[bench.train]
+    # a generated face names all databases that its generator learned from, whose terms hold for it
+    databases = {name for names in facts["database"].unique() for name in names.split("+")}
     return {
-        "databases": sorted(facts.loc[~facts["origin"].isin(GENERATED), "database"].unique()),
+        "databases": sorted(databases),
         "faces": {str(origin): int(n) for origin, n in facts["origin"].value_counts().items()},
         "people": int(facts["subject"].nunique()),
     }

@@ -6,14 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from classifiers.report import environment
-from classifiers.report_parts.training import (
-    is_training,
-    plain_name,
-    read_training,
-    training_section,
-)
+from classifiers.report_parts.training import training_section
+from classifiers.report_parts.training_folder import is_training, plain_name, read_training
 from curation.artifact import write_text
-from curation.lineage import read_record
+from curation.lineage import read_record, require_outside
 
 TITLE = "How the GANs trained"
 
@@ -45,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     given = parser.parse_args(arguments)
     try:
         folders = find_gans(given.gan)
-        _check_target(given.out)
+        require_outside(given.out, "--out")
         names = _names(folders)
         trainings = [read_training(*pair) for pair in zip(folders, names, strict=True)]
         section = training_section(trainings, together=True)
@@ -103,11 +99,3 @@ def _names(folders: Sequence[Path]) -> list[str]:
         next(names[index] for names in levels if names.count(names[index]) == 1)
         for index in range(len(folders))
     ]
-
-
-def _check_target(target: Path) -> None:
-    for parent in target.resolve().parents:
-        if parent.is_dir() and (is_training(parent) or read_record(parent)):
-            raise ValueError(
-                f"--out {target} lies in {parent}, whose content is hashed; write elsewhere"
-            )

@@ -25,12 +25,8 @@ from classifiers.report_parts.papers import paper_section
 from classifiers.report_parts.ratios import ratio_section
 from classifiers.report_parts.scores import score_section
 from classifiers.report_parts.tables import points, tables_in, write_tables
-from classifiers.report_parts.training import (
-    Training,
-    collapse_warning,
-    read_training,
-    training_section,
-)
+from classifiers.report_parts.training import collapse_warning, training_section
+from classifiers.report_parts.training_folder import Training, read_training
 from classifiers.report_parts.verdicts import verdict_section
 from curation.artifact import Folders, leaves
 from curation.corpus import Corpus

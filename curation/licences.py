@@ -4,7 +4,7 @@ A record is a YAML file in ``datasets_cards/licences/``, or in a folder of one's
 fields of `Licence`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,6 +80,12 @@ def unknown_licence(database: str) -> Licence:
         redistribute=False,
         terms="No licence record, so the pictures are not passed on.",
     )
+
+
+def hub_licence(licences: Iterable[Licence]) -> str:
+    """Return one licence as the hub spells it: that of all of them, else ``other``."""
+    spelled = {licence.hub_licence for licence in licences}
+    return spelled.pop() if len(spelled) == 1 else "other"
 
 
 def permitted(

@@ -8,6 +8,9 @@ from typing import Any
 
 from curation.artifact import read_json
 
+_DATA = ("shard-*.parquet", "recogniser.json", "metrics.csv")
+"""Files of a corpus, a recogniser and a GAN, also of such as the pipeline did not make."""
+
 
 @dataclass(frozen=True)
 class Record:
@@ -52,6 +55,24 @@ def read_record(folder: Path) -> Record | None:
         if isinstance(content, dict) and {"stage", "inputs"} <= content.keys():
             return Record(folder, content)
     return None
+
+
+def require_outside(path: Path, option: str) -> None:
+    """Refuse to write a file into a finished folder, which would no longer be what it is named for.
+
+    Args:
+        path: The file to be written.
+        option: By which it was named, for the error: ``--out``.
+
+    Raises:
+        ValueError: If a folder above it has a record, or data or networks without one.
+    """
+    for parent in path.resolve().parents:
+        if parent.is_dir() and (any(map(any, map(parent.glob, _DATA))) or read_record(parent)):
+            raise ValueError(
+                f"{option} {path} lies in the finished folder {parent}, whose content is hashed; "
+                "write elsewhere"
+            )
 
 
 def lineage(folders: Iterable[Path]) -> list[Record]:

@@ -16,13 +16,21 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from curation import card, croissant
+from curation import card, card_counts, croissant
 from curation.artifact import read_json
 from curation.corpus import FACTS, ORIGINS, Corpus, content_id, decode_png
 from curation.disclosure import is_disclosed
 from curation.gates import METRICS
-from curation.licences import RECORDS, Licence, permitted, read_licences, unknown_licence
+from curation.licences import (
+    RECORDS,
+    Licence,
+    hub_licence,
+    permitted,
+    read_licences,
+    unknown_licence,
+)
 from curation.lineage import lineage
+from curation.preview import preview
 from curation.recipes import Recipe
 from curation.shards import Key, Masks, Written, layout_of, write_configurations
 from curation.withheld import write_withheld
@@ -143,19 +151,19 @@ def publish(
         "not_rebuildable": dict(lost),
         "redistributable": not withheld,
         "licences": {database: licence.name for database, licence in terms.items()},
-        **card.gate_totals(sources[1].facts, emotions),
+        **card_counts.gate_totals(sources[1].facts, emotions),
     }
     metrics = synthetic / METRICS
     if metrics.is_file():
         shutil.copyfile(metrics, out / METRICS)
-    card.preview(sources, published, emotions, preview_columns, seed).save(out / "preview.png")
+    preview(sources, published, emotions, preview_columns, seed).save(out / "preview.png")
     urls = {licence.url for licence in terms.values() if licence.url}
     data = card.card_data(
         title,
         {key: (one.rows, one.bytes) for key, one in written.items()},
         out,
         sources[0].features,
-        licence=card.hub_licence(terms.values()),
+        licence=hub_licence(terms.values()),
         licence_link=urls.pop() if len(urls) == 1 else None,
     )
     text = card.render(

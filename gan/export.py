@@ -17,8 +17,8 @@ from torch import nn
 from curation import onnx_files
 from curation.artifact import building, file_hash, folder_hash, locked, versions, write_json
 from curation.corpus import Corpus
-from curation.licences import RECORDS, read_licences, unknown_licence
-from curation.lineage import Record, located, read_record
+from curation.licences import RECORDS, hub_licence, read_licences, unknown_licence
+from curation.lineage import Record, lineage, located, read_record
 from gan.checkpoint import generator_hash, load_generator, trunk_emotions
 from gan.networks import Generator
 from gan.pixels import to_pixels
@@ -134,12 +134,11 @@ def _card(folder: Path, record: Record | None, facts: Mapping[str, Any]) -> str:
     """Return the model card: what it draws and is not for, how to use it, what it learned from."""
     learned = (record.content.get("facts") if record else None) or {}
     known = read_licences([RECORDS])
-    databases = _databases(folder, record)
+    databases, complete = _databases(folder)
     licences = {
         each.name: each for each in (known.get(name, unknown_licence(name)) for name in databases)
     }
-    spelled = {each.hub_licence for each in licences.values()}
-    licence = spelled.pop() if len(spelled) == 1 else "other"
+    licence = hub_licence(licences.values()) if complete else "other"
     header = ModelCardData(
         license=licence,
         license_name="terms-of-the-source" if licence == "other" else None,
@@ -166,23 +165,32 @@ def _card(folder: Path, record: Record | None, facts: Mapping[str, Any]) -> str:
             "emotions": facts["emotions"] or learned.get("emotions", []),
             "images": learned.get("images"),
             "databases": databases,
+            "complete": complete,
             "licences": list(licences.values()),
         }
     )
     return f"---\n{header.to_yaml()}\n---\n\n{text}"
 
 
-def _databases(folder: Path, record: Record | None) -> list[str]:
-    """Return the databases that a GAN learned from; none where its corpus is not there."""
-    entries = record.inputs.get("corpus", []) if record else []
-    if not entries:
-        return []
-    path = located(Path(entries[0]["path"]), folder.resolve())
-    if not path.is_dir():
-        return []
-    facts = Corpus(path).facts
-    names = facts.loc[facts["split"] == "train", "database"].fillna("unnamed").astype(str)
-    return sorted({name for joined in names for name in joined.split("+")})
+def _databases(folder: Path) -> tuple[list[str], bool]:
+    """Return the databases that a GAN learned from, also as a trunk, and whether these are all."""
+    records = [each for each in lineage([folder]) if each.stage in ("train_trunk", "train_gan")]
+    complete = folder.resolve() in {each.folder for each in records}
+    names: set[str] = set()
+    for record in records:
+        for entry in (*record.inputs.get("corpus", []), *record.inputs.get("extra", [])):
+            path = located(Path(entry["path"]), record.folder)
+            if not path.is_dir():
+                complete = False
+                continue
+            facts = Corpus(path).facts
+            names |= set(facts.loc[facts["split"] == "train", "database"].fillna("unnamed"))
+        # a trunk without a record, such as a public checkpoint, learned from who knows whom
+        trunks = [
+            located(Path(each["path"]), record.folder) for each in record.inputs.get("trunk", [])
+        ]
+        complete &= {path.resolve() for path in trunks} <= {each.folder for each in records}
+    return sorted({name for joined in names for name in joined.split("+")}), complete
 
 
 @torch.no_grad()

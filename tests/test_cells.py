@@ -16,7 +16,7 @@ from classifiers.pruning import Pruning
 from classifiers.search import search_layers
 from classifiers.splits import ByPicture, BySubject, External
 from classifiers.training import Distillation, Phase, Training
-from curation.artifact import write_json
+from curation.artifact import read_json, write_json
 from curation.corpus import content_id, write_corpus
 from curation.recipes import Part, Recipe
 
@@ -83,7 +83,8 @@ def corpora(tmp_path_factory):
     corpus(root / "real", [*studio, *copies, *lab, *rows("test", "ten", 3, first=200_000)])
     passed = rows("train", "studio", 3, origin="gan", first=300_000, keep=True)
     refused = rows("train", "studio", 2, origin="gan", first=400_000, keep=False)
-    corpus(root / "gan", [*passed, *refused])
+    drawn = [{**row, "database": "faces+studio"} for row in (*passed, *refused)]
+    corpus(root / "gan", drawn)
     return root
 
 
@@ -198,6 +199,17 @@ def test_the_networks_of_one_seed_are_kept(done, corpora):
     pictures = real.images((real.facts["split"] == "test").to_numpy())
     again = kept.probabilities(pictures)[:, 0]
     assert again == pytest.approx(predictions["p_happy"].to_numpy(), abs=1e-5)
+
+
+def test_a_cell_notes_the_databases_of_the_generators_too(done):
+    root, _ = done
+    learned = {
+        arm: read_json(root / "cells" / f"{arm}-0" / "cell.json")["facts"]["trained_on"]
+        for arm in ("geometric", "gan")
+    }
+    assert learned["geometric"]["databases"] == ["studio"]
+    assert learned["gan"]["databases"] == ["faces", "studio"]
+    assert learned["gan"]["people"] == 5
 
 
 def test_a_cell_learns_from_the_network_of_another(corpora, done, tmp_path):

@@ -12,7 +12,8 @@ import pytest
 from classifiers import curves as command
 from classifiers.report_parts import charts, pictures
 from classifiers.report_parts.charts.lines import summed_up
-from classifiers.report_parts.training import read_training, training_section
+from classifiers.report_parts.training import training_section
+from classifiers.report_parts.training_folder import read_training
 
 SIDE = 8
 

@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 import onnx
 import onnxruntime
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -28,7 +29,7 @@ from curation import export as command
 from curation import onnx_files
 from curation.align import BoxFrame
 from curation.artifact import read_json, write_json
-from curation.corpus import write_corpus
+from curation.corpus import Corpus, write_corpus
 from curation.detect import Haar
 from curation.lineage import lineage
 from curation.standard import Standard
@@ -395,6 +396,53 @@ def test_the_card_says_licence_parity_and_how_faces_are_cut(exported):
     assert not re.search(r"^ |[ \t]$|\n\n\n", body.split("```")[0], re.M)
 
 
+def cell_of(corpus, networks, folder, *, shared=0, faces_of=None):
+    """A training of the benchmark that was tested on the first 20 faces of a corpus."""
+    folder.mkdir(parents=True)
+    save_ensemble(networks[:1], folder, emotions=EMOTIONS, size=(32, 32))
+    facts = Corpus(corpus).facts
+    table = pd.DataFrame({"picture": facts["id"][:20], "predicted": "happy"})
+    table.to_parquet(folder / "predictions.parquet", index=False)
+    learned = {"databases": ["kdef", "puppets_studio"], "people": 10}
+    learned["faces"] = faces_of or {"real": 20, "gan": 1200}
+    record = {
+        "stage": "train_cell",
+        "inputs": {"corpus": {"path": f"corpora/{corpus.name}", "content": corpus.name}},
+        "contract": CONTRACT,
+        "content": "9876543210",
+        "facts": {"trained_on": learned, "shared_subjects": shared},
+    }
+    write_json(folder / "cell.json", record)
+    return folder
+
+
+def test_a_cells_card_tells_what_its_arm_learned_from(experiment, networks, tmp_path, remembered):
+    corpus = experiment / "corpora" / "augment-1"
+    cell = cell_of(corpus, networks, tmp_path / "cells" / "external" / "c" / "gan-0")
+    record = export_recogniser(cell, tmp_path / "out", corpus=corpus, calibration=8)
+    facts = record["facts"]
+    # its own test faces, though the corpus calls them training faces
+    assert (facts["torch"]["n"], facts["held_out"]) == (20, True)
+    assert {name: share["n"] for name, share in facts["emotions"].items()} == dict.fromkeys(
+        EMOTIONS, 10
+    )
+    body = (tmp_path / "out" / "README.md").read_text()
+    assert "- 20 real faces\n- 1,200 synthetic faces, drawn by GANs\n- 10 people, of kdef" in body
+    assert "license: other" in body  # KDEF's terms hold for what its faces taught a generator
+
+
+def test_of_people_that_a_cell_learned_from_no_accuracy_is_stated(
+    experiment, networks, tmp_path, remembered
+):
+    corpus = experiment / "corpora" / "augment-1"
+    cell = cell_of(corpus, networks, tmp_path / "cells" / "random" / "c" / "gan-0", shared=20)
+    facts = export_recogniser(cell, tmp_path / "out", corpus=corpus, calibration=8)["facts"]
+    assert facts["compared_on"].endswith("some of people whom it learned from")
+    assert facts["emotions"] == {}
+    assert facts["torch"]["right"] is None
+    assert "model-index" not in (tmp_path / "out" / "README.md").read_text()
+
+
 def test_without_unseen_faces_no_accuracy_is_stated(networks, tmp_path, remembered):
     corpus = write_faces(tmp_path / "corpora" / "c", held_out=0, database="kdef")
     gate = write_recogniser(tmp_path / "classifiers" / "g", networks[:1], corpus=corpus)
@@ -537,6 +585,23 @@ def test_the_card_of_a_generator_says_its_source_and_how_to_draw(kind, experimen
     assert found["pictures"].shape == (4, network.size, network.size, 3)
     assert found["pictures"].std() > 0
     assert str(experiment) not in text
+
+
+def test_a_generator_of_unknown_descent_has_unknown_terms(experiment, tmp_path):
+    """A public checkpoint learned from somebody, whatever it was trained on afterwards."""
+    gan = experiment / "gans" / "descent"
+    gan.mkdir(parents=True)
+    save_networks(gan, {"generator": generators()["style"][0]})
+    corpus = {"path": "corpora/augment-1", "content": "augment-1"}
+    for trunk, licence, told in ((None, "mit", False), ({"path": "gans/ffhq"}, "other", True)):
+        inputs = {"corpus": corpus, "trunk": trunk}
+        record = {"stage": "train_gan", "inputs": inputs, "content": "c", "facts": {"images": 9}}
+        write_json(gan / "gan.json", record)
+        export_generator(gan, tmp_path / licence)
+        _, header, body = (tmp_path / licence / "README.md").read_text().split("---\n", 2)
+        assert yaml.safe_load(header)["license"] == licence
+        assert ("What else it learned from, its records do not say" in body) is told
+        assert ("find out before you pass anything on" in body) is told
 
 
 def test_an_impossible_truncation_is_refused(tmp_path, capsys):

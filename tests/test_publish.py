@@ -24,7 +24,8 @@ from PIL import Image
 
 from curation import publish as publishing
 from curation.artifact import file_hash
-from curation.card import CARDS, KINDS, reason_category
+from curation.card import CARDS
+from curation.card_counts import KINDS, reason_category
 from curation.corpus import (
     COLUMNS,
     EMOTIONS,

@@ -371,6 +371,15 @@ def test_an_opencv_without_windows_is_told(puppets, tmp_path, monkeypatch, capsy
     assert "this OpenCV opens no window" in capsys.readouterr().err
 
 
+def test_a_folder_is_no_place_for_a_film_or_a_table(puppets, tmp_path):
+    (tmp_path / "seen.csv").mkdir()
+    film = Film(puppets)
+    with pytest.raises(IsADirectoryError, match=r"seen.csv is a folder; name a file in it"):
+        watch(film, Told(), Tracker(), table=tmp_path / "seen.csv")
+    film.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["seen.csv"]
+
+
 def test_what_is_watched_is_never_overwritten(puppets, tmp_path, capsys):
     before = puppets.read_bytes()
     assert main([str(tmp_path), str(puppets), "--out", str(puppets)]) == 2

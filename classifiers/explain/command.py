@@ -7,7 +7,7 @@ from pathlib import Path
 
 from curation.artifact import write_text
 from curation.licences import RECORDS, read_licences
-from curation.lineage import read_record
+from curation.lineage import require_outside
 
 TITLE = "What the recogniser sees"
 
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     given = parser.parse_args(arguments)
     try:
-        _check_target(given.out)
+        require_outside(given.out, "--out")
         write_page(given)
     except (ValueError, OSError) as error:
         print(f"affectory explain: {error}", file=sys.stderr)  # noqa: T201
@@ -102,12 +102,3 @@ def write_page(given: argparse.Namespace) -> None:
     given.out.parent.mkdir(parents=True, exist_ok=True)
     write_text(given.out, page)
     print(given.out.absolute())  # noqa: T201  the command's result
-
-
-def _check_target(target: Path) -> None:
-    for parent in target.resolve().parents:
-        finished = (parent / "recogniser.json").is_file() or any(parent.glob("shard-*.parquet"))
-        if parent.is_dir() and (finished or read_record(parent)):
-            raise ValueError(
-                f"--out {target} lies in {parent}, whose content is hashed; write elsewhere"
-            )

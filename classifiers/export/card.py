@@ -10,9 +10,15 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from classifiers.runtime import MODELS, PREPROCESSING
 from curation.artifact import read_json
-from curation.licences import RECORDS, Licence, read_licences, unknown_licence
+from curation.licences import RECORDS, Licence, hub_licence, read_licences, unknown_licence
 
 CARD = "README.md"
+_ORIGINS = {
+    "real": "real faces",
+    "geometric": "geometric copies of them",
+    "gan": "synthetic faces, drawn by GANs",
+    "imported": "synthetic faces of a third party",
+}
 
 
 @dataclass(frozen=True)
@@ -20,7 +26,7 @@ class TrainedOn:
     """What a recogniser learned from.
 
     Attributes:
-        databases: Their names.
+        databases: Their names; also of those that the generators learned from whose faces it saw.
         faces: Origin → faces.
         people: How many, as far as the databases say who is who.
     """
@@ -66,6 +72,7 @@ def write(
         facts=facts,
         files=MODELS,
         trained_on=trained_on,
+        origins=_ORIGINS,
         licences={each.name: each for each in licences},
         preprocessing=read_json(folder / PREPROCESSING),
     )
@@ -75,8 +82,7 @@ def write(
 
 def _header(name: str, facts: Mapping[str, Any], licences: Sequence[Licence]) -> ModelCardData:
     # what a database's terms say of its pictures, they may say of what learned from them
-    spelled = {licence.hub_licence for licence in licences}
-    licence = spelled.pop() if len(spelled) == 1 else "other"
+    licence = hub_licence(licences)
     link = next((each.url for each in licences if each.url), None)
     measured: dict[str, Any] = {}
     if right := facts["parity"]["fp32"]["right"]:

@@ -50,7 +50,7 @@ class Faces:
     Attributes:
         images: (N, 3, H, W) uint8 RGB.
         labels: (N,) integers in the order of the recogniser's emotions; None if it learned from
-            these faces.
+            these faces, or from the people whom they show.
         what: In words.
     """
 
@@ -297,6 +297,9 @@ class _Source:
             )
         name = "+".join(sorted(facts.loc[unseen, "database"].fillna("unnamed").unique()))
         what, labelled = f"real faces of {name} that it never saw", True
+        if held_out is None and self._noted.get("shared_subjects"):
+            # a protocol that lets people, or copies of a picture, fall on both sides
+            what, labelled = f"real faces of {name}, some of people whom it learned from", False
         if not unseen.any():
             if held_out is not None:
                 raise ValueError(f"{held_out} has no real face of the recogniser's emotions")

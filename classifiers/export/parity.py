@@ -20,7 +20,8 @@ class Parity:
         largest: Greatest difference of a probability.
         mean: Mean difference of a probability.
         agreement: Faces with the same first choice, of n.
-        right: Faces whose first choice is their label, of n; None for faces that it learned from.
+        right: Faces whose first choice is their label, of n; None where the recogniser learned from
+            these faces or from the people whom they show.
     """
 
     n: int

@@ -180,6 +180,8 @@ def _cells(track: Track, emotions: Sequence[str]) -> list[Any]:
 @contextmanager
 def _whole(path: Path) -> Iterator[Path]:
     """Yield a file beside `path` to write, and move it there when the block ends well."""
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; name a file in it (--out, --csv)")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".partial-{path.name}")  # keeps its ending, by which OpenCV goes
     try:

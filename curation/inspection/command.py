@@ -9,7 +9,7 @@ from typing import cast
 from curation.artifact import write_text
 from curation.inspection import twins
 from curation.inspection.pictures import COLUMNS
-from curation.lineage import read_record
+from curation.lineage import read_record, require_outside
 
 _NO_EXPERIMENT = (
     "is no corpus (no shard-*.parquet in it) and no experiment with corpora below corpora/"
@@ -143,12 +143,7 @@ def target(corpus: Path, to: Path | None, *, page: str, several: bool) -> Path:
     path = to if to.suffix == ".html" else to / name
     if several and to.suffix == ".html":
         raise ValueError(f"--to {to} is one file, but there are several corpora; name a folder")
-    for parent in path.resolve().parents:
-        if parent.is_dir() and (_shards(parent) or read_record(parent)):
-            raise ValueError(
-                f"--to {to} lies in the finished folder {parent}, whose content is hashed; "
-                "write elsewhere"
-            )
+    require_outside(path, "--to")
     return path
 
 
