@@ -171,7 +171,15 @@ def test_the_report_draws_it_with_a_table(measured):
 def test_nothing_that_is_beaten_in_both_is_on_the_frontier():
     spots = [
         {"accuracy": accuracy, "bytes": size}
-        for accuracy, size in ((0.9, 4), (0.8, 1), (0.8, 2), (0.7, 3), (0.95, 9), (0.95, 8))
+        for accuracy, size in (
+            (0.9, 4),
+            (0.8, 1),
+            (0.8, 2),
+            (0.7, 3),
+            (0.95, 9),
+            (0.95, 8),
+            (0.75, 0.995),
+        )
     ]
     assert [(s["accuracy"], s["bytes"]) for s in _steps(spots, "bytes")] == [
         (0.8, 1),

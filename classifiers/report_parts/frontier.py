@@ -16,6 +16,13 @@ from curation.artifact import read_json
 from curation.lineage import read_record
 
 FILES = {"torch": "PyTorch", "fp32": "float32", "fp16": "float16", "int8": "int8"}
+_EQUAL = 0.01  # share by which costs may differ and count as equal
+_UNBEATEN = {
+    (): None,
+    ("milliseconds",): "latency",
+    ("bytes",): "size",
+    ("milliseconds", "bytes"): "both",
+}
 
 
 def frontier_section(folder: Path | None) -> dict[str, Any] | None:
@@ -116,12 +123,18 @@ def _spots(
 
 
 def _steps(spots: Sequence[dict[str, Any]], cost: str) -> list[dict[str, Any]]:
-    """Return the points that none beats: cheaper and at least as accurate, or the reverse."""
-    best: list[dict[str, Any]] = []
-    for spot in sorted(spots, key=lambda spot: (spot[cost], -spot["accuracy"])):
-        if not best or spot["accuracy"] > best[-1]["accuracy"]:
-            best.append(spot)
-    return best
+    """Return the points that none beats in both accuracy and cost, by cost.
+
+    Costs within one per cent count as equal: two files of one architecture differ by some bytes.
+    """
+
+    def beats(other: Mapping[str, Any], spot: Mapping[str, Any]) -> bool:
+        if other["accuracy"] == spot["accuracy"]:
+            return other[cost] < spot[cost]
+        return other["accuracy"] > spot["accuracy"] and other[cost] <= (1 + _EQUAL) * spot[cost]
+
+    best = [spot for spot in spots if not any(beats(other, spot) for other in spots)]
+    return sorted(best, key=lambda spot: spot[cost])
 
 
 def _charts(
@@ -180,9 +193,7 @@ def _table(
                 claim["difference"] if claim else None,
                 (claim["both"]["low"], claim["both"]["high"]) if claim else None,
                 ("yes" if claim["within"] else "not shown") if claim else None,
-                " and ".join({"bytes": "size", "milliseconds": "latency"}[c] for c in spot["best"])
-                if spot.get("best")
-                else None,
+                _UNBEATEN[tuple(spot.get("best", ()))],
             ]
         )
     first = spots[0]["figure"]
