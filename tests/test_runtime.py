@@ -18,7 +18,7 @@ from classifiers.networks import small_cnn
 from classifiers.page.command import main as page_main
 from classifiers.predict import save_ensemble
 from classifiers.runtime import OnnxPredictor, Pipeline, preprocessing_hash
-from classifiers.watch import main as watch_main
+from classifiers.watch.command import main as watch_main
 from curation.align import BoxFrame, EyeFrame, TemplateFrame
 from curation.artifact import file_hash, read_json, write_json
 from curation.contract import contract_id

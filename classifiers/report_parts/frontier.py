@@ -82,11 +82,12 @@ def _sentence(summary: Mapping[str, Any], measured: pd.DataFrame) -> str:
         return ""
     size, name = min(enough)
     network, file = name.rsplit("/", 1)
-    gaps = [
-        f"{claim['database']} {tables.points(claim['difference'])} "
-        f"({tables.points(claim['both']['low'])} to {tables.points(claim['both']['high'])})"
-        for claim in below[name]
-    ]
+    gaps = []
+    for claim in below[name]:
+        gap, low, high = claim["difference"], claim["both"]["low"], claim["both"]["high"]
+        # a single training has no interval
+        span = "" if low is None else f" ({tables.points(low)} to {tables.points(high)})"
+        gaps.append(f"{claim['database']} {tables.points(gap)}{span}")
     return (
         f"The smallest file at most {100 * summary['margin']:g} points below "
         f"{summary['reference']} on every test database is {network} in {FILES[file]}, "

@@ -19,6 +19,7 @@ PURPOSES = {
     "faiss": "approximate nearest neighbours among very many faces",
     "hygiene": "doubtful labels: affectory check_labels",
     "explain": "maps of what a recogniser judges by: affectory explain, and the report",
+    "shrink": "networks with channels cut away: classifier=pruned, experiment=shrink",
     "cluster": "multiruns on a cluster, or in parallel: hydra/launcher=submitit_slurm or joblib",
     "dev": "tests, style and types",
 }
