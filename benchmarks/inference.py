@@ -12,7 +12,6 @@ import argparse
 import logging
 import tempfile
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -22,10 +21,10 @@ import torch
 
 from classifiers.export import export_recogniser
 from classifiers.finetune import fit
-from classifiers.latency import least_milliseconds
+from classifiers.latency import eager, milliseconds_a_face
 from classifiers.networks import Network, small_cnn, timm_network
 from classifiers.predict import Predictor, save_ensemble
-from classifiers.runtime import MODELS, OnnxPredictor, Pipeline
+from classifiers.runtime import MODELS, Pipeline
 from classifiers.training import Phase, Training
 from classifiers.watch.command import watch
 from classifiers.watch.film import Film
@@ -134,18 +133,7 @@ def exported(place: Path, title: str, corpus: Corpus, steps: int) -> Path:
     facts = export_recogniser(folder, out, corpus=corpus.path)["facts"]
     face = corpus.images(~train)[:1]
     network_itself = Predictor.load(folder, device="cpu").networks[0]
-    network_itself.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    given = torch.from_numpy(face)
-
-    def eager() -> object:
-        with torch.inference_mode():
-            return network_itself(given).softmax(1)
-
-    runners: dict[str, Callable[[], object]] = {"torch": eager}
-    for precision in MODELS:
-        predictor = OnnxPredictor.load(out, precision=precision, threads=1)
-        runners[precision] = partial(predictor.probabilities, face)
-    took = least_milliseconds(runners, rounds=ROUNDS)
+    took = milliseconds_a_face(out, face, eager(network_itself, face), rounds=ROUNDS)
     whole = facts["bytes"][MODELS["fp32"]]
     print(f"\n{title}, {SIZE} px, n = {facts['torch']['n']} faces of people it never saw")
     print(

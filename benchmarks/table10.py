@@ -10,7 +10,6 @@ PyTorch needs the trained recogniser in the same experiment as its export.
 """
 
 import argparse
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,9 @@ import numpy as np
 import torch
 from browser import in_chromium
 
-from classifiers.latency import least_milliseconds
+from classifiers.latency import milliseconds_a_face
 from classifiers.predict import Predictor
-from classifiers.runtime import MODELS, OnnxPredictor
+from classifiers.runtime import MODELS, PREPROCESSING, OnnxPredictor
 from classifiers.statistics import wilson
 from curation.artifact import read_json
 from curation.contract import describe_difference
@@ -70,15 +69,10 @@ def main() -> None:
 
 def latency(folder: Path, record: dict[str, Any]) -> dict[str, float]:
     """Return milliseconds a face of one core, by runner."""
-    predictors = {key: OnnxPredictor.load(folder, precision=key, threads=1) for key in MODELS}
-    height, width = predictors["fp32"].size
+    source = trained(folder, record)
+    height, width = read_json(folder / PREPROCESSING)["size"]
     face = np.random.default_rng(0).integers(0, 256, (1, 3, height, width), np.uint8)
-    runners: dict[str, Callable[[], object]] = {
-        key: partial(each.probabilities, face) for key, each in predictors.items()
-    }
-    if (source := trained(folder, record)) is not None:
-        runners["torch"] = partial(source.probabilities, face)
-    return least_milliseconds(runners)
+    return milliseconds_a_face(folder, face, source and partial(source.probabilities, face))
 
 
 def trained(folder: Path, record: dict[str, Any]) -> Predictor | None:

@@ -12,11 +12,12 @@ import pandas as pd
 import torch
 
 from classifiers.networks import Network, Recogniser
-from classifiers.networks.cost import multiply_adds, parameters
+from classifiers.networks.cost import parameters
 from classifiers.objectives import Circumplex, Emotion, Objective, Taught
 from classifiers.phases import PhaseRunner, scores_of
 from classifiers.predict import pick_device
 from classifiers.prefix import Constants, Declined, PrefixCache, Split, content_ids
+from classifiers.pruning import MEASURES
 from classifiers.training import Training
 from curation.corpus import split_subjects
 from curation.progress import quiet_lightning
@@ -211,10 +212,7 @@ def _measures(recogniser: Recogniser, training: Training, side: Sequence[int]) -
     if not any(phase.prune for phase in training.phases.values()):
         return {}
     height, width = side
-    return {
-        "multiply_adds": multiply_adds(recogniser, (height, width)),
-        "parameters": parameters(recogniser),
-    }
+    return {name: measure(recogniser, (height, width)) for name, measure in MEASURES.items()}
 
 
 def _objective(

@@ -6,10 +6,10 @@ is worse in everything than another is not worth having.
 
 import logging
 import platform
+import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 
 from classifiers.export.folder import WEIGHTS
-from classifiers.latency import least_milliseconds
+from classifiers.latency import TORCH, eager, milliseconds_a_face
 from classifiers.networks.cost import multiply_adds, parameters
 from classifiers.predict import Predictor
 from classifiers.predictions import ALL, CELL
@@ -26,13 +26,11 @@ from classifiers.runtime import MODELS, OnnxPredictor
 from classifiers.summary import summarise
 from curation.artifact import Folders, leaves, write_json
 from curation.corpus import Corpus
-from curation.lineage import Record, located, read_record
+from curation.decoded import decoded
+from curation.lineage import Record, read_record
 from curation.progress import track
 
 logger = logging.getLogger(__name__)
-
-TORCH = "torch"
-PRECISIONS = (TORCH, *MODELS)
 
 
 def frontier(
@@ -44,6 +42,7 @@ def frontier(
     reference: str | None = None,
     margin: float = 0.02,
     rounds: int = 200,
+    cache: Path | str | None = None,
 ) -> dict[str, Any]:
     """Measure exported networks of a benchmark, and compare each with a large one.
 
@@ -62,6 +61,7 @@ def frontier(
             teacher of most of the others, or where none has one the largest.
         margin: How much less accurate counts as equal, as a share.
         rounds: Calls of each network that are timed.
+        cache: Folder for decoded pictures, which the trainings share; None for a passing one.
 
     Returns:
         ``networks``, ``reference``, ``margin``, ``machine``, and the ``claims`` in short.
@@ -72,7 +72,10 @@ def frontier(
     """
     folders = [Path(folder) for folder in leaves(exported)]
     cells = [_cell_of(folder) for folder in folders]
-    pictures = _Pictures([Path(folder) for folder in leaves(corpus)])
+    corpora = [Corpus(Path(folder)) for folder in leaves(corpus)]
+    # without a cache the pictures lie in a file that is gone as soon as it is open
+    with tempfile.TemporaryDirectory(dir=out) as place:
+        pictures = decoded(corpora, Path(cache, "pictures") if cache else Path(place))
     against = _reference(cells, reference)
     rows: list[dict[str, Any]] = []
     tables: list[pd.DataFrame] = []
@@ -83,7 +86,7 @@ def frontier(
             for precision, measured in _measured(folder, cell.folder, rounds).items():
                 rows.append({**variables, "precision": precision, **measured})
             tables.append(tested.assign(precision=TORCH))
-            faces = pictures(tested["picture"].tolist())
+            faces = pictures[_rows(corpora, tested["picture"])]
             for precision in MODELS:
                 judge = OnnxPredictor.load(folder, precision=precision)
                 said = _answered(tested, judge.probabilities(faces), emotions)
@@ -114,47 +117,37 @@ def frontier(
             part["bytes"].mean() / 1e6,
             part["milliseconds"].mean(),
         )
+    machine = {
+        "processor": platform.processor() or platform.machine(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "threads": 1,
+    }
+    told = ("database", "arm", "difference", "within")
     return {
         "networks": len(folders),
         "reference": against,
         "margin": margin,
-        "machine": {
-            "processor": platform.processor() or platform.machine(),
-            "instructions": torch.backends.cpu.get_cpu_capability(),
-            "threads": 1,
-        },
+        "machine": machine,
         "claims": [
-            {
-                name: claim[name]
-                for name in ("database", "arm", "difference", "within")
-            }
+            {name: claim[name] for name in told}
             for claim in summary["claims"]
             if claim["backbone"] != ALL
         ],
-    }  # fmt: skip
+    }
 
 
-class _Pictures:
-    """Test pictures by the name of their pixels."""
-
-    def __init__(self, corpora: Sequence[Path]) -> None:
-        self.corpora = [Corpus(path) for path in corpora]
-
-    def __call__(self, names: Sequence[str]) -> np.ndarray:
-        """Return (N, 3, H, W) uint8 RGB, in the order of the names."""
-        wanted, found = set(names), {}
-        for corpus in self.corpora:
-            chosen = corpus.facts["id"].isin(wanted - set(found)).to_numpy(bool)
-            if chosen.any():
-                own = corpus.facts["id"][chosen]
-                found |= dict(zip(own, corpus.images(chosen), strict=True))
-        if missing := wanted - set(found):
-            raise ValueError(
-                f"{len(missing)} test pictures, {min(missing)} for one, are in none of the corpora "
-                f"{', '.join(str(corpus.path) for corpus in self.corpora)} "
-                "(stages.frontier.reads.corpus)"
-            )
-        return np.stack([found[name] for name in names])
+def _rows(corpora: Sequence[Corpus], names: pd.Series) -> np.ndarray:
+    """Return where the pictures of some names lie, all corpora one after the other."""
+    known = pd.concat([corpus.facts["id"] for corpus in corpora], ignore_index=True)
+    places = known.drop_duplicates()
+    rows = pd.Series(places.index, index=places).reindex(names)
+    if (missing := rows.isna()).any():
+        raise ValueError(
+            f"{int(missing.sum())} test pictures, {names[missing.to_numpy()].iloc[0]} for one, are "
+            f"in none of the corpora {', '.join(str(corpus.path) for corpus in corpora)} "
+            "(stages.frontier.reads.corpus)"
+        )
+    return rows.to_numpy(np.int64)
 
 
 def _answered(tested: pd.DataFrame, answers: np.ndarray, emotions: Sequence[str]) -> pd.DataFrame:
@@ -168,25 +161,15 @@ def _answered(tested: pd.DataFrame, answers: np.ndarray, emotions: Sequence[str]
 
 def _measured(folder: Path, cell: Path, rounds: int) -> dict[str, dict[str, Any]]:
     """Return for each precision its bytes, milliseconds and the network's size."""
-    network = Predictor.load(cell, device="cpu").networks[0]
-    files = {name: OnnxPredictor.load(folder, precision=name, threads=1) for name in MODELS}
-    size = files["fp32"].size
+    judge = Predictor.load(cell, device="cpu")
+    network, size = judge.networks[0], judge.size
     face = np.random.default_rng(0).integers(0, 256, (1, 3, *size), np.uint8)
-    given = torch.from_numpy(face)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def eager() -> object:
-        with torch.inference_mode():
-            return network(given).softmax(1)
-
-    runners: dict[str, Callable[[], object]] = {TORCH: eager}
-    runners |= {name: partial(file.probabilities, face) for name, file in files.items()}
-    took = least_milliseconds(runners, rounds=rounds)
-    weighs = {TORCH: WEIGHTS, **MODELS}
+    took = milliseconds_a_face(folder, face, eager(network, face), rounds=rounds)
     known = {"parameters": parameters(network), "multiply_adds": multiply_adds(network, size)}
+    weighs = {TORCH: WEIGHTS, **MODELS}
     return {
-        name: {"bytes": (folder / weighs[name]).stat().st_size, "milliseconds": took[name], **known}
-        for name in runners
+        name: {"bytes": (folder / file).stat().st_size, "milliseconds": took[name], **known}
+        for name, file in weighs.items()
     }
 
 
@@ -203,10 +186,9 @@ def _one_thread() -> Iterator[None]:
 def _cell_of(exported: Path) -> Record:
     """Return the record of the training that an export comes from."""
     record = read_record(exported)
-    entries = record.inputs.get("recogniser", []) if record else []
-    place = located(Path(entries[0]["path"]), exported.resolve()) if entries else exported
-    cell = read_record(place) if entries else None
-    if cell is None or not (place / "predictions.parquet").is_file():
+    given = record.given("recogniser") if record else []
+    cell = read_record(given[0]) if given else None
+    if cell is None or not (cell.folder / "predictions.parquet").is_file():
         raise FileNotFoundError(
             f"{exported} is no export of a training that is still there; run export_cell again"
         )
@@ -224,9 +206,8 @@ def _reference(cells: Sequence[Record], named: str | None) -> str:
         return named
     teachers: Counter[str] = Counter()
     for cell in cells:
-        for entry in cell.inputs.get("teacher", []):
-            record = read_record(located(Path(entry["path"]), cell.folder))
-            if record is not None:
+        for teacher in cell.given("teacher"):
+            if record := read_record(teacher):
                 teachers[str(record.content["config"]["backbone"])] += 1
     if known := [name for name, _ in teachers.most_common() if name in backbones]:
         return known[0]

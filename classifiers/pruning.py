@@ -14,7 +14,7 @@ import torch
 
 from classifiers.networks import Recogniser, rebuild
 from classifiers.networks.cost import multiply_adds, parameters
-from classifiers.networks.narrow import shapes_of, with_shapes
+from classifiers.networks.narrow import note_shapes, shapes_of
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Pruning:
             raise ValueError(f"phases.*.prune.keep={self.keep} must be in (0, 1)")
         if self.multiple < 1:
             raise ValueError(f"phases.*.prune.multiple={self.multiple} must be at least 1")
-        for key, known in (("of", tuple(_MEASURES)), ("importance", tuple(_IMPORTANCE))):
+        for key, known in (("of", tuple(MEASURES)), ("importance", tuple(_IMPORTANCE))):
             if getattr(self, key) not in known:
                 raise ValueError(
                     f"phases.*.prune.{key}={getattr(self, key)!r} is unknown; it is one of "
@@ -56,10 +56,11 @@ class Pruning:
                 )
 
 
-_MEASURES: dict[str, Callable[[Recogniser, tuple[int, int]], int]] = {
+MEASURES: dict[str, Callable[[Recogniser, tuple[int, int]], int]] = {
     "multiply_adds": multiply_adds,
-    "parameters": parameters,
+    "parameters": lambda network, _: parameters(network),
 }
+"""What a share of a network can be of: the measure of it for pictures of (H, W) pixels."""
 _IMPORTANCE = {
     "magnitude": "GroupMagnitudeImportance",
     "taylor": "GroupTaylorImportance",
@@ -94,11 +95,11 @@ def prune(
         ValueError: If its layers cannot be narrowed, or so little cannot be left.
     """
     pruner_of, importances = _library()
-    measure = _MEASURES[pruning.of]
-    goal = pruning.keep * whole
-    if measure(network, side) <= goal:
+    measure = MEASURES[pruning.of]
+    goal, left = pruning.keep * whole, measure(network, side)
+    if left <= goal:
         return  # an earlier phase has cut as much
-    shapes, recipe, name = shapes_of(network), network.recipe, network.name
+    shapes, name = shapes_of(network), network.name
     network.eval()
     for weight in network.parameters():
         weight.requires_grad_(True)  # what hangs together is read off a backward graph
@@ -124,24 +125,25 @@ def prune(
                 loss.backward()  # a channel's gradients go with it
         for _ in range(_STEPS):
             pruner.step()
-            if measure(network, side) <= goal:
+            left = measure(network, side)
+            if left <= goal:
                 break
     network.zero_grad()
-    if measure(network, side) > goal:
+    if left > goal:
         raise ValueError(
             f"{name} cannot be cut to {pruning.keep:.0%} of its {pruning.of}: with the least of "
-            f"each layer, {pruning.multiple} channels or 5 %, {measure(network, side) / whole:.0%} "
+            f"each layer, {pruning.multiple} channels or 5 %, {left / whole:.0%} "
             "are left (phases.*.prune.keep, .multiple)"
         )
-    with_shapes(network, recipe, shapes)
+    note_shapes(network, shapes)
     _require_rebuilds(network, given, name)
     logger.info(
         "%s: %s %.3g → %.3g (%.0f %%)",
         name,
         pruning.of.replace("_", " "),
         whole,
-        measure(network, side),
-        100 * measure(network, side) / whole,
+        left,
+        100 * left / whole,
     )
 
 

@@ -9,7 +9,6 @@ from datasets import DatasetInfo, Features, SplitDict, SplitInfo
 from datasets.info import DatasetInfosDict
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard, DatasetCardData
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import datasets_cards
 from curation import card_counts as counts
@@ -150,13 +149,7 @@ def render(
         licences: Database → terms.
         records: Records of the stages upstream.
     """
-    environment = Environment(
-        loader=FileSystemLoader(CARDS),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = datasets_cards.markdown(CARDS)
     environment.globals["table"] = table
     gates = counts.gate_table(sources[1].facts, emotions)
     reasons = sorted({reason for row in gates for reason in row["rejected"]})

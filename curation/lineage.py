@@ -42,6 +42,12 @@ class Record:
         given = self.content.get("inputs") or {}
         return {key: list(_folders(value)) for key, value in given.items()}
 
+    def given(self, argument: str) -> list[Path]:
+        """Return the folders that an argument was given, where they are now (`located`)."""
+        entries = self.inputs.get(argument, [])
+        paths = [Path(entry["path"]) for entry in entries if entry.get("path")]
+        return [located(path, self.folder.resolve()) for path in paths]
+
     @property
     def settings(self) -> dict[str, Any]:
         """The stage's settings as ``{"a.b": scalar}``, classes by name, without folders."""
@@ -96,10 +102,9 @@ def lineage(folders: Iterable[Path]) -> list[Record]:
         record = read_record(folder)
         if record is None:
             return
-        for entries in record.inputs.values():
-            for entry in entries:
-                if path := entry.get("path"):
-                    visit(located(Path(path), folder))
+        for argument in record.inputs:
+            for path in record.given(argument):
+                visit(path)
         found[folder] = record
 
     for folder in folders:

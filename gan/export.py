@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 from huggingface_hub import ModelCardData
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from torch import nn
 
 from curation import onnx_files
 from curation.artifact import building, file_hash, folder_hash, locked, versions, write_json
 from curation.corpus import Corpus
 from curation.licences import RECORDS, hub_licence, read_licences, unknown_licence
-from curation.lineage import Record, lineage, located, read_record
+from curation.lineage import Record, lineage, read_record
+from datasets_cards import markdown
 from gan.checkpoint import generator_hash, load_generator, trunk_emotions
 from gan.networks import Generator
 from gan.pixels import to_pixels
@@ -149,13 +149,7 @@ def _card(folder: Path, record: Record | None, facts: Mapping[str, Any]) -> str:
         pipeline_tag="unconditional-image-generation",
         tags=["facial-expression", "emotion", "faces", "synthetic", "gan", "onnx"],
     )
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = markdown(Path(__file__).parent)
     text = environment.get_template("export_card.md.jinja").render(
         {
             **facts,
@@ -178,18 +172,15 @@ def _databases(folder: Path) -> tuple[list[str], bool]:
     complete = folder.resolve() in {each.folder for each in records}
     names: set[str] = set()
     for record in records:
-        for entry in (*record.inputs.get("corpus", []), *record.inputs.get("extra", [])):
-            path = located(Path(entry["path"]), record.folder)
+        for path in (*record.given("corpus"), *record.given("extra")):
             if not path.is_dir():
                 complete = False
                 continue
             facts = Corpus(path).facts
             names |= set(facts.loc[facts["split"] == "train", "database"].fillna("unnamed"))
         # a trunk without a record, such as a public checkpoint, learned from who knows whom
-        trunks = [
-            located(Path(each["path"]), record.folder) for each in record.inputs.get("trunk", [])
-        ]
-        complete &= {path.resolve() for path in trunks} <= {each.folder for each in records}
+        trunks = {path.resolve() for path in record.given("trunk")}
+        complete &= trunks <= {each.folder for each in records}
     return sorted({name for joined in names for name in joined.split("+")}), complete
 
 

@@ -470,10 +470,8 @@ def test_an_example_is_cut_where_the_contracts_own_detector_found_it(chromium, s
         site.write_bytes(before[1])
 
 
-BOXES = """
-const [picture, cascades, settings, done] = arguments;
-(async () => {
-  const { findByCascades, unpacked } = await import('/cascade.js');
+PIXELS = """
+const pixelsOf = async (picture) => {
   const { fromRgba } = await import('/pixels.js');
   const image = new Image();
   image.src = `/${picture}`;
@@ -482,12 +480,22 @@ const [picture, cascades, settings, done] = arguments;
     { width: image.width, height: image.height });
   const context = canvas.getContext('2d');
   context.drawImage(image, 0, 0);
-  const pixels = fromRgba(context.getImageData(0, 0, image.width, image.height));
+  return fromRgba(context.getImageData(0, 0, image.width, image.height));
+};
+"""
+BOXES = (
+    PIXELS
+    + """
+const [picture, cascades, settings, done] = arguments;
+(async () => {
+  const { findByCascades, unpacked } = await import('/cascade.js');
+  const pixels = await pixelsOf(picture);
   const read = async (file) => unpacked(await (await fetch(file)).json());
   const faces = findByCascades(pixels, [await read(cascades)], settings);
   return faces.map(({ box, score }) => [box.left, box.top, box.width, box.height, score]);
 })().then(done, (error) => done(String(error)))
 """
+)
 
 
 @pytest.mark.parametrize("name", USUAL_CASCADES)
@@ -549,18 +557,11 @@ def test_faces_are_cut_as_python_cuts_them(chromium, served, page, name):
     wanted = standard.cut(image, Face(BOX, 0.9, POINTS)).image
     chromium.open(served)
     cut = chromium.run(
-        """const [contract, box, landmarks, done] = arguments;
+        PIXELS
+        + """const [contract, box, landmarks, done] = arguments;
         (async () => {
           const { standardFace } = await import('/align.js');
-          const { fromRgba } = await import('/pixels.js');
-          const image = new Image();
-          image.src = '/cut.png';
-          await image.decode();
-          const canvas = Object.assign(document.createElement('canvas'),
-            { width: image.width, height: image.height });
-          const context = canvas.getContext('2d');
-          context.drawImage(image, 0, 0);
-          const pixels = fromRgba(context.getImageData(0, 0, image.width, image.height));
+          const pixels = await pixelsOf('cut.png');
           const { width, height, data } = standardFace(pixels, { box, landmarks }, contract);
           return [height, width, Array.from(data)];
         })().then(done, (error) => done(String(error)))""",

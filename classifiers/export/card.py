@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from classifiers.runtime import MODELS, PREPROCESSING
 from curation.artifact import read_json
 from curation.licences import RECORDS, Licence, hub_licence, read_licences, unknown_licence
+from datasets_cards import markdown
 
 CARD = "README.md"
 _ORIGINS = {
@@ -57,13 +57,7 @@ def write(
     """
     known = read_licences([RECORDS])
     licences = [known.get(each, unknown_licence(each)) for each in trained_on.databases]
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = markdown(Path(__file__).parent)
     environment.filters["percent"] = _percent
     text = environment.get_template("card.md.jinja").render(
         name=name,

@@ -18,6 +18,7 @@ from classifiers.export.graph import build
 from classifiers.export.parity import Parity, compare, require_equal
 from classifiers.export.quantise import quantised
 from classifiers.networks import Recogniser
+from classifiers.networks.cost import parameters
 from classifiers.predict import Predictor
 from classifiers.runtime import (
     MODELS,
@@ -30,7 +31,7 @@ from curation import onnx_files
 from curation.artifact import building, file_hash, folder_hash, locked, versions, write_json
 from curation.contract import contract_id, describe_difference
 from curation.corpus import ORIGINS, Corpus
-from curation.lineage import Record, located, read_record
+from curation.lineage import Record, read_record
 from curation.recipes import trainable
 
 log = logging.getLogger(__name__)
@@ -156,7 +157,7 @@ def _write(source: "_Source", made: Path, learned: np.ndarray, compared: Faces) 
         "member": source.member,
         "networks": len(networks),
         "recipe": networks[0].recipe,
-        "parameters": sum(weight.numel() for weight in networks[0].parameters()),
+        "parameters": parameters(networks[0]),
         "calibration_faces": len(learned),
         "opset": onnx_files.OPSET,
         "compared_on": compared.what,
@@ -324,13 +325,13 @@ class _Source:
         return images
 
     def _recorded_corpus(self) -> Path:
-        entries = self.record.inputs.get("corpus", []) if self.record else []
-        if not entries:
+        given = self.record.given("corpus") if self.record else []
+        if not given:
             raise ValueError(
                 f"{self.folder} has no record of the corpus that it was trained on; name it by "
                 "--corpus <folder>"
             )
-        path = located(Path(entries[0]["path"]), self.folder.resolve())
+        path = given[0]
         if not path.is_dir():
             raise FileNotFoundError(
                 f"the corpus that {self.folder} was trained on, {path}, is not there any more; "

@@ -14,6 +14,6 @@ def multiply_adds(network: Recogniser, side: tuple[int, int]) -> int:
     return counter.get_total_flops() // 2
 
 
-def parameters(network: Recogniser, side: tuple[int, int] | None = None) -> int:
-    """Return the number of weights; the size of pictures does not matter."""
+def parameters(network: Recogniser) -> int:
+    """Return the number of weights."""
     return sum(weight.numel() for weight in network.parameters())

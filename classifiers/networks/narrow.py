@@ -8,6 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from classifiers.networks.recogniser import Recipe, Recogniser
 
+NARROWED = "narrowed"  # what the recipe of such a network calls its constructor
 Shapes = Mapping[str, Sequence[int]]
 
 
@@ -25,7 +26,7 @@ def narrowed(network: Recogniser, shapes: Shapes) -> Recogniser:
         ValueError: If it has no such tensor, a shape is larger, or a layer is none of
             convolution, batch norm, linear.
     """
-    recipe, tensors = network.recipe, network.state_dict()
+    tensors = network.state_dict()
     for name, shape in shapes.items():
         path, _, leaf = name.rpartition(".")
         old = tensors.get(name)
@@ -38,35 +39,32 @@ def narrowed(network: Recogniser, shapes: Shapes) -> Recogniser:
         layer, part = network.get_submodule(path), old[tuple(slice(side) for side in shape)].clone()
         setattr(layer, leaf, nn.Parameter(part) if leaf in layer._parameters else part)
         _tell_widths(layer, name)
-    return _named(network, recipe, shapes)
+    _name(network, network.recipe, shapes)
+    return network
 
 
-def with_shapes(network: Recogniser, whole: Recipe, shapes_before: Shapes) -> Recogniser:
-    """Write into a network's recipe which shapes it has left, its layers having been narrowed.
+def note_shapes(network: Recogniser, before: Shapes) -> None:
+    """Write into the recipe of a network, whose layers have been narrowed, which shapes are left.
 
     Args:
-        network: After narrowing.
-        whole: The recipe of before.
-        shapes_before: All its shapes of before.
+        network: After narrowing, its recipe still that of before.
+        before: All its shapes of before (`shapes_of`).
     """
     known: dict[str, Sequence[int]] = {}
+    whole = network.recipe
     if whole["constructor"] == NARROWED:  # narrowed before: one step from the whole network
         known, whole = dict(whole["arguments"]["shapes"]), whole["arguments"]["of"]
     for name, tensor in network.state_dict().items():
-        if list(tensor.shape) != list(shapes_before[name]):
+        if tensor.shape != before[name]:
             known[name] = list(tensor.shape)
-    return _named(network, whole, known)
+    _name(network, whole, known)
 
 
-NARROWED = "narrowed"
-
-
-def _named(network: Recogniser, whole: Recipe, shapes: Shapes) -> Recogniser:
+def _name(network: Recogniser, whole: Recipe, shapes: Shapes) -> None:
     arguments = {"of": whole, "shapes": {name: list(shape) for name, shape in shapes.items()}}
     network.recipe = Recipe(constructor=NARROWED, arguments=arguments)
     first = next(layer for layer in network.head if isinstance(layer, nn.Linear))
     network.width = first.in_features
-    return network
 
 
 def _tell_widths(layer: nn.Module, name: str) -> None:
