@@ -134,6 +134,8 @@ class Ticks(L.Callback):
     ) -> None:
         self.out, self.label, self.observer = out, label, observer
         self.rollbacks, self.keep_from = rollbacks, keep_from
+        # asked before devices part ways: the first one writes a state while others still start
+        self.goes_on = (out / STATE).exists()
         self.columns: list[str] = []
         self.stopped: dict[str, Any] | None = None
         self.bar: Any = None
@@ -144,7 +146,7 @@ class Ticks(L.Callback):
         penalties = [f"penalty_{each.name}" for each in module.regularisers]
         self.columns = ["step", *LOSSES, *penalties, *module.augmentation.figures()]
         self.columns += READINGS if self.observer else ()
-        if (self.out / STATE).exists() and module.total_steps:
+        if self.goes_on and module.total_steps:
             self._restore(module, load_state(self.out / STATE))
             log.info("GAN %s: goes on from step %d", self.label, module.step)
         elif self.rollbacks:

@@ -7,6 +7,7 @@ import math
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -964,6 +965,16 @@ def test_a_logger_that_is_not_installed_says_what_to_install(name, tmp_path):
         cfg = compose("config", overrides=[f"+gan/loggers={name}", f"out={tmp_path}"])
     with pytest.raises(ModuleNotFoundError, match=f"(?i)pip install.*{name}|{name}.*pip install"):
         instantiate(cfg.gan.loggers)[name]()
+
+
+def test_a_device_that_starts_late_does_not_go_back_to_what_the_first_one_just_wrote(tmp_path):
+    ticks = loop.Ticks(tmp_path, "happy", observer=None, rollbacks=1, keep_from=None)
+    (tmp_path / loop.STATE).write_bytes(b"of the first device, perhaps half-written")
+    met = []
+    strategy = SimpleNamespace(barrier=lambda: met.append("barrier"))
+    second = SimpleNamespace(is_global_zero=False, strategy=strategy, should_stop=False)
+    ticks.on_train_start(second, a_module())
+    assert met == ["barrier"]  # where the first one waits for it
 
 
 @pytest.mark.slow
