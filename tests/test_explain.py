@@ -22,11 +22,12 @@ from classifiers.explain.attribution import (
 )
 from classifiers.explain.faces import read_faces
 from classifiers.explain.optimal import luminance, optimal_faces, optimal_inputs
+from classifiers.explain.painting import paint_heat, paint_signed
 from classifiers.networks import small_cnn, timm_network, vanderweel2019
 from classifiers.predict import Predictor, probabilities_of, save_ensemble
 from classifiers.report import environment
 from classifiers.report_parts import explain as explain_part
-from classifiers.report_parts.explain import explain_section, paint_heat, paint_signed
+from classifiers.report_parts.explain import explain_section
 from curation.cli import TOOLS
 from curation.corpus import write_corpus
 

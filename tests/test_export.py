@@ -16,10 +16,10 @@ from safetensors.torch import load_file
 
 from classifiers.export import export_recogniser
 from classifiers.export import folder as folder_module
-from classifiers.export.folder import _Source
 from classifiers.export.graph import Calibrated, build
 from classifiers.export.parity import compare
 from classifiers.export.quantise import _unquantised, quantised
+from classifiers.export.source import Source
 from classifiers.finetune import fit
 from classifiers.networks import dao2021, small_cnn, timm_network, vanderweel2019
 from classifiers.predict import Predictor, save_ensemble
@@ -460,7 +460,7 @@ def test_without_unseen_faces_no_accuracy_is_stated(networks, tmp_path, remember
 
 
 def test_ranges_come_from_training_faces_evenly(gate):
-    source = _Source(gate, None, None)
+    source = Source(gate, None, None)
     chosen = source.calibration_faces(10)
     train = {picture.tobytes() for picture in faces(np.arange(60) % 2, 1)[:40]}
     assert all(picture.tobytes() in train for picture in chosen)
