@@ -1,5 +1,6 @@
 """Fixtures that several test files share."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +12,15 @@ import pytest
 from classifiers.summary import results_of, summarise
 from curation.artifact import write_json
 
+
 SEVEN = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 _CELL = ["fold", "split", "part", "backbone", "arm", "seed"]
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the files that have slow tests, or one process would end with them alone."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 def made_up_pictures(database, *, people=6, takes=2, emotions=SEVEN):
