@@ -12,7 +12,6 @@ import pytest
 from classifiers.summary import results_of, summarise
 from curation.artifact import write_json
 
-
 SEVEN = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 _CELL = ["fold", "split", "part", "backbone", "arm", "seed"]
 
