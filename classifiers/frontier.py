@@ -8,7 +8,7 @@ import logging
 import platform
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 
 from classifiers.export.folder import WEIGHTS
-from classifiers.latency import TORCH, eager, milliseconds_a_face
+from classifiers.latency import TORCH, eager, least_milliseconds, runners_of
 from classifiers.networks.cost import multiply_adds, parameters
 from classifiers.predict import Predictor
 from classifiers.predictions import ALL, CELL
@@ -80,18 +80,23 @@ def frontier(
     rows: list[dict[str, Any]] = []
     tables: list[pd.DataFrame] = []
     with track(None, label="frontier", total=len(folders)) as bar, _one_thread():
-        for folder, cell in zip(folders, cells, strict=True):
-            tested = pd.read_parquet(cell.folder / "predictions.parquet")
-            variables = {name: cell.content["config"].get(name) for name in CELL}
-            for precision, measured in _measured(folder, cell.folder, rounds).items():
-                rows.append({**variables, "precision": precision, **measured})
-            tables.append(tested.assign(precision=TORCH))
-            faces = pictures[_rows(corpora, tested["picture"])]
-            for precision in MODELS:
-                judge = OnnxPredictor.load(folder, precision=precision)
-                said = _answered(tested, judge.probabilities(faces), emotions)
-                tables.append(said.assign(precision=precision))
-            bar.update(1)
+        for group in _together(cells):
+            took = _milliseconds({place: (folders[place], cells[place]) for place in group}, rounds)
+            for place in group:
+                folder, cell = folders[place], cells[place]
+                tested = pd.read_parquet(cell.folder / "predictions.parquet")
+                variables = {name: cell.content["config"].get(name) for name in CELL}
+                for precision, size in _sizes(folder, cell.folder).items():
+                    milliseconds = took[place, precision]
+                    measured = {"precision": precision, "milliseconds": milliseconds, **size}
+                    rows.append({**variables, **measured})
+                tables.append(tested.assign(precision=TORCH))
+                faces = pictures[_rows(corpora, tested["picture"])]
+                for precision in MODELS:
+                    judge = OnnxPredictor.load(folder, precision=precision)
+                    said = _answered(tested, judge.probabilities(faces), emotions)
+                    tables.append(said.assign(precision=precision))
+                bar.update(1)
     table = pd.DataFrame(rows).astype({"fold": "Int64"})
     predictions = pd.concat(tables, ignore_index=True)
     table.to_parquet(out / "frontier.parquet", index=False)
@@ -159,17 +164,39 @@ def _answered(tested: pd.DataFrame, answers: np.ndarray, emotions: Sequence[str]
     )
 
 
-def _measured(folder: Path, cell: Path, rounds: int) -> dict[str, dict[str, Any]]:
-    """Return for each precision its bytes, milliseconds and the network's size."""
+def _together(cells: Sequence[Record]) -> list[list[int]]:
+    """Return the places of the trainings that differ in nothing but their network."""
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for place, cell in enumerate(cells):
+        variables = (cell.content["config"].get(name) for name in CELL if name != "backbone")
+        groups.setdefault(tuple(variables), []).append(place)
+    return list(groups.values())
+
+
+def _milliseconds(
+    timed: Mapping[int, tuple[Path, Record]], rounds: int
+) -> dict[tuple[int, str], float]:
+    """Return what a face takes each file of some exports, by place and precision.
+
+    All take turns: how fast a shared machine is changes from one minute to the next.
+    """
+    runners: dict[tuple[int, str], Callable[[], object]] = {}
+    for place, (folder, cell) in timed.items():
+        judge = Predictor.load(cell.folder, device="cpu")
+        face = np.random.default_rng(0).integers(0, 256, (1, 3, *judge.size), np.uint8)
+        own = runners_of(folder, face, eager(judge.networks[0], face))
+        runners |= {(place, precision): run for precision, run in own.items()}
+    return least_milliseconds(runners, rounds=rounds)
+
+
+def _sizes(folder: Path, cell: Path) -> dict[str, dict[str, Any]]:
+    """Return for each precision its bytes and the network's size."""
     judge = Predictor.load(cell, device="cpu")
-    network, size = judge.networks[0], judge.size
-    face = np.random.default_rng(0).integers(0, 256, (1, 3, *size), np.uint8)
-    took = milliseconds_a_face(folder, face, eager(network, face), rounds=rounds)
-    known = {"parameters": parameters(network), "multiply_adds": multiply_adds(network, size)}
+    network = judge.networks[0]
+    known = {"parameters": parameters(network), "multiply_adds": multiply_adds(network, judge.size)}
     weighs = {TORCH: WEIGHTS, **MODELS}
     return {
-        name: {"bytes": (folder / file).stat().st_size, "milliseconds": took[name], **known}
-        for name, file in weighs.items()
+        name: {"bytes": (folder / file).stat().st_size, **known} for name, file in weighs.items()
     }
 
 

@@ -1,9 +1,10 @@
 """How long one call takes, measured so that other work on the machine matters least."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -12,28 +13,36 @@ from classifiers.networks import Recogniser
 from classifiers.runtime import MODELS, OnnxPredictor
 
 WARM = 10
+IN_A_ROW = 4
 TORCH = "torch"
 """What a network in PyTorch is called beside the precisions of its files."""
 
 
+Name = TypeVar("Name", bound=Hashable)
+
+
 def least_milliseconds(
-    runners: Mapping[str, Callable[[], object]], *, rounds: int = 200
-) -> dict[str, float]:
+    runners: Mapping[Name, Callable[[], object]], *, rounds: int = 200
+) -> dict[Name, float]:
     """Return the milliseconds of a call of each runner: the least of many.
 
-    The runners take turns, so that what else the machine does falls on all of them; and the least
-    is taken, since other work only adds.
+    The runners take turns, so that what else the machine does falls on all of them; in its turn
+    each is called four times, so that what another one left in the processor's caches does not
+    count; and the least is taken, since other work only adds.
 
     Args:
         runners: Name → what is called.
-        rounds: Calls of each that count; ten more come before them.
+        rounds: Calls of each that count, rounded up to whole turns; ten more come before them.
     """
     took = dict.fromkeys(runners, float("inf"))
-    for number in range(WARM + rounds):
-        for name, run in runners.items():
-            started = time.perf_counter()
+    for run in runners.values():
+        for _ in range(WARM):
             run()
-            if number >= WARM:
+    for _ in range(-(-rounds // IN_A_ROW)):
+        for name, run in runners.items():
+            for _ in range(IN_A_ROW):
+                started = time.perf_counter()
+                run()
                 took[name] = min(took[name], 1000 * (time.perf_counter() - started))
     return took
 
@@ -50,15 +59,28 @@ def milliseconds_a_face(
     Args:
         exported: What ``affectory export`` wrote.
         face: (1, 3, H, W) uint8 RGB.
-        in_torch: Judges the same face in PyTorch, whose number of threads is the caller's; its
-            time is told as `TORCH`. None leaves it out.
+        in_torch: See `runners_of`.
         rounds: See `least_milliseconds`.
+    """
+    return least_milliseconds(runners_of(exported, face, in_torch), rounds=rounds)
+
+
+def runners_of(
+    exported: Path, face: np.ndarray, in_torch: Callable[[], object] | None = None
+) -> dict[str, Callable[[], object]]:
+    """Return what judges a face by each file of an exported recogniser, on one core.
+
+    Args:
+        exported: What ``affectory export`` wrote.
+        face: (1, 3, H, W) uint8 RGB.
+        in_torch: Judges the same face in PyTorch, whose number of threads is the caller's; it is
+            called `TORCH`. None leaves it out.
     """
     runners: dict[str, Callable[[], object]] = {TORCH: in_torch} if in_torch else {}
     for precision in MODELS:
         predictor = OnnxPredictor.load(exported, precision=precision, threads=1)
         runners[precision] = partial(predictor.probabilities, face)
-    return least_milliseconds(runners, rounds=rounds)
+    return runners
 
 
 def eager(network: Recogniser, face: np.ndarray) -> Callable[[], object]:

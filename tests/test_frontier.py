@@ -1,6 +1,7 @@
 """Accuracy, latency and size: what is measured, compared and drawn."""
 
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ import pytest
 
 from classifiers.cells import train_cell
 from classifiers.export import export_cell
-from classifiers.frontier import frontier
+from classifiers.frontier import _together, frontier
 from classifiers.latency import least_milliseconds
 from classifiers.networks import small_cnn
 from classifiers.networks.cost import multiply_adds, parameters
@@ -22,6 +23,7 @@ from curation.align import BoxFrame
 from curation.artifact import read_json, write_json
 from curation.corpus import write_corpus
 from curation.detect import Haar
+from curation.lineage import Record
 from curation.recipes import Part, Recipe
 from curation.standard import Standard
 
@@ -202,4 +204,22 @@ def test_runners_take_turns_and_the_least_counts(monkeypatch):
     runners = {"a": runner("a", [9.0] * 10 + [5.0, 2.0, 3.0]), "b": runner("b", [1.0])}
     found = least_milliseconds(runners, rounds=3)
     assert found == pytest.approx({"a": 2000.0, "b": 1000.0})
-    assert calls == ["a", "b"] * 13
+    assert calls == [*"a" * 10, *"b" * 10, *"aaaabbbb"]
+
+
+def test_timings_that_differ_by_some_per_cent_are_equal():
+    spots = [{"accuracy": right, "milliseconds": took} for right, took in ((0.9, 1.05), (0.8, 1))]
+    assert _steps(spots, "milliseconds") == spots[:1]
+    spots[1]["milliseconds"] = 0.9
+    assert _steps(spots, "milliseconds") == spots[::-1]
+
+
+def test_networks_of_one_arm_and_seed_are_timed_together():
+    config = {"fold": None, "split": "external", "part": 0}
+    cells = [
+        Record(Path(), {"config": config | {"backbone": backbone, "arm": arm, "seed": seed}})
+        for backbone in ("large", "small")
+        for arm in ("original", "gan")
+        for seed in (0, 1)
+    ]
+    assert _together(cells) == [[0, 4], [1, 5], [2, 6], [3, 7]]

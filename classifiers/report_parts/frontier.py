@@ -16,7 +16,9 @@ from curation.artifact import read_json
 from curation.lineage import read_record
 
 FILES = {"torch": "PyTorch", "fp32": "float32", "fp16": "float16", "int8": "int8"}
-_EQUAL = 0.01  # share by which costs may differ and count as equal
+# share by which costs may differ and count as equal: files of one architecture differ by some
+# bytes, and timings of one network by some per cent
+_EQUAL = {"bytes": 0.01, "milliseconds": 0.1}
 _UNBEATEN = {
     (): None,
     ("milliseconds",): "latency",
@@ -31,8 +33,8 @@ def frontier_section(folder: Path | None) -> dict[str, Any] | None:
     Returns:
         ``figures`` (``name``, ``charts``: accuracy against milliseconds and against megabytes, the
         frontier drawn in), ``networks`` (legend), ``tables``, and for the text ``reference``,
-        ``margin``, ``machine``, ``seeds`` and ``sentence`` (the smallest file that is worth as much
-        as the reference); None without a folder.
+        ``margin``, ``machine``, ``equal`` (per cent of a cost), ``seeds`` and ``sentence`` (the
+        smallest file that is worth as much as the reference); None without a folder.
     """
     if folder is None:
         return None
@@ -61,6 +63,7 @@ def frontier_section(folder: Path | None) -> dict[str, Any] | None:
         "reference": summary["reference"],
         "margin": f"{100 * summary['margin']:g}",
         "machine": facts.get("machine", {}),
+        "equal": {cost: f"{100 * share:g}" for cost, share in _EQUAL.items()},
         "seeds": plural(len(summary["seeds"]), "training"),
         "sentence": _sentence(summary, measured),
     }
@@ -126,13 +129,15 @@ def _spots(
 def _steps(spots: Sequence[dict[str, Any]], cost: str) -> list[dict[str, Any]]:
     """Return the points that none beats in both accuracy and cost, by cost.
 
-    Costs within one per cent count as equal: two files of one architecture differ by some bytes.
+    Bytes within one per cent and milliseconds within ten count as equal.
     """
 
     def beats(other: Mapping[str, Any], spot: Mapping[str, Any]) -> bool:
         if other["accuracy"] == spot["accuracy"]:
             return other[cost] < spot[cost]
-        return other["accuracy"] > spot["accuracy"] and other[cost] <= (1 + _EQUAL) * spot[cost]
+        return (
+            other["accuracy"] > spot["accuracy"] and other[cost] <= (1 + _EQUAL[cost]) * spot[cost]
+        )
 
     best = [spot for spot in spots if not any(beats(other, spot) for other in spots)]
     return sorted(best, key=lambda spot: spot[cost])
