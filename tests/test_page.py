@@ -421,6 +421,16 @@ def test_the_examples_are_judged_as_python_does(
     assert chromium.errors == []
 
 
+@pytest.mark.parametrize("control", ["#examples button", "input[value=fp16]"])
+def test_the_page_is_at_work_from_the_click_on(chromium, served, control):
+    """Before the first byte is fetched, or who waits for it would take what is there for done."""
+    chromium.open(served)
+    script = "arguments[0].click(); return document.body.dataset.state"
+    assert chromium.driver.execute_script(script, chromium.get(control)) == "loading"
+    chromium.settled()
+    assert chromium.driver.execute_script("return document.body.dataset.state") == "ready"
+
+
 def test_faces_of_examples_are_found_and_judged_as_python_finds_and_judges_them(
     chromium, served, page, haar
 ):

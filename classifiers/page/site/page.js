@@ -39,6 +39,20 @@ function next(work) {
   return turn;
 }
 
+// the same, and the page says that it is at work from the moment that it is asked, until nothing is left to do
+function begin(work) {
+  const state = (word) => { document.body.dataset.state = word; };
+  state("loading");
+  return next(async () => {
+    state("loading");  // what ran before has just said that it is done
+    try {
+      await work();
+    } finally {
+      state(recogniser ? "ready" : "refused");
+    }
+  });
+}
+
 // a recogniser on the engine that was chosen, or, where that turns out not to work, on the processor
 async function opened(folder, precision, engine) {
   lacking = null;
@@ -56,7 +70,6 @@ async function opened(folder, precision, engine) {
 const told = (error) => String(error?.message ?? error).split("\n")[0].slice(0, 200);
 
 async function loadModel() {
-  document.body.dataset.state = "loading";
   const [folder, precision, engine] = [$("#model").value, chosen("precision"), chosen("engine")];
   say("Loading the model …");
   const former = recogniser;
@@ -69,7 +82,6 @@ async function loadModel() {
   } catch (error) {
     failed = error;
     $("#faces").replaceChildren();
-    document.body.dataset.state = "refused";
     throw error instanceof Refused ? error : new Error(`this model does not run here: ${told(error)}`);
   }
   const { content, bytes } = recogniser;
@@ -79,7 +91,6 @@ async function loadModel() {
   say("Ready.");
   note(lacking, recogniser.finder.note);
   if (shown) await judge();
-  document.body.dataset.state = "ready";
 }
 
 const megabytes = (bytes) => `${(bytes / 1e6).toFixed(bytes < 1e6 ? 2 : 1)} MB`;
@@ -233,33 +244,28 @@ function taken(source, fullWidth, fullHeight) {
 }
 
 async function open(blob, name, example = null) {
-  document.body.dataset.state = "loading";
   say(`Reading ${name} …`);
   clear();
+  const address = URL.createObjectURL(blob);
+  const image = element("img", { src: address });
   try {
-    const address = URL.createObjectURL(blob);
-    const image = element("img", { src: address });
-    try {
-      await image.decode();
-      shown = taken(image, image.naturalWidth, image.naturalHeight);
-      if (example) Object.assign(shown, { example, note: `This face was drawn as ${example}.` });
-    } catch (error) {
-      if (image.naturalWidth) throw new Error(`${name} (${image.naturalWidth} × ${image.naturalHeight}) is too large for this browser, or damaged; make it smaller`);
-      throw new Error(`${name} is not a picture that this browser can read; try a JPEG or a PNG`);
-    } finally {
-      URL.revokeObjectURL(address);
-    }
-    await judge();
+    await image.decode();
+    shown = taken(image, image.naturalWidth, image.naturalHeight);
+    if (example) Object.assign(shown, { example, note: `This face was drawn as ${example}.` });
+  } catch (error) {
+    if (image.naturalWidth) throw new Error(`${name} (${image.naturalWidth} × ${image.naturalHeight}) is too large for this browser, or damaged; make it smaller`);
+    throw new Error(`${name} is not a picture that this browser can read; try a JPEG or a PNG`);
   } finally {
-    document.body.dataset.state = recogniser ? "ready" : "refused";
+    URL.revokeObjectURL(address);
   }
+  await judge();
 }
 
 function openFile(file) {
   if (!file) return;
   stopCamera();
   press(null);
-  next(() => open(file, file.name || "the picture"));
+  begin(() => open(file, file.name || "the picture"));
 }
 
 function press(button) {
@@ -335,12 +341,11 @@ function listen() {
   document.addEventListener("visibilitychange", () => document.hidden && stopCamera());
   document.addEventListener("paste", (event) => openFile(event.clipboardData.files[0]));
   for (const control of document.querySelectorAll("#model, #settings input")) {
-    control.addEventListener("change", () => next(loadModel));
+    control.addEventListener("change", () => begin(loadModel));
   }
 }
 
 async function start() {
-  document.body.dataset.state = "loading";
   say("Loading …");
   $("#settings").open = matchMedia("(min-width: 46rem)").matches;
   site = JSON.parse(new TextDecoder().decode(await fetched("page.json")));
@@ -352,7 +357,7 @@ async function start() {
     button.addEventListener("click", () => {
       stopCamera();
       press(button);
-      next(async () => open(new Blob([await fetched(file)], { type: "image/png" }), title, emotion));
+      begin(async () => open(new Blob([await fetched(file)], { type: "image/png" }), title, emotion));
     });
     return button;
   }));
@@ -363,4 +368,4 @@ async function start() {
   await loadModel();
 }
 
-next(start);
+begin(start);
