@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from browser import in_chromium
 
-from classifiers.latency import milliseconds_a_face
+from classifiers.latency import least_milliseconds, runners_of
 from classifiers.predict import Predictor
 from classifiers.runtime import MODELS, PREPROCESSING, OnnxPredictor
 from classifiers.statistics import wilson
@@ -72,7 +72,8 @@ def latency(folder: Path, record: dict[str, Any]) -> dict[str, float]:
     source = trained(folder, record)
     height, width = read_json(folder / PREPROCESSING)["size"]
     face = np.random.default_rng(0).integers(0, 256, (1, 3, height, width), np.uint8)
-    return milliseconds_a_face(folder, face, source and partial(source.probabilities, face))
+    in_torch = source and partial(source.probabilities, face)
+    return least_milliseconds(runners_of(folder, face, in_torch))
 
 
 def trained(folder: Path, record: dict[str, Any]) -> Predictor | None:

@@ -8,7 +8,7 @@ import logging
 import platform
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -80,16 +80,13 @@ def frontier(
     rows: list[dict[str, Any]] = []
     tables: list[pd.DataFrame] = []
     with track(None, label="frontier", total=len(folders)) as bar, _one_thread():
-        for group in _together(cells):
-            took = _milliseconds({place: (folders[place], cells[place]) for place in group}, rounds)
-            for place in group:
+        for places in _together(cells):
+            group = [(folders[place], cells[place].folder) for place in places]
+            for place, files in zip(places, _measured(group, rounds), strict=True):
                 folder, cell = folders[place], cells[place]
                 tested = pd.read_parquet(cell.folder / "predictions.parquet")
                 variables = {name: cell.content["config"].get(name) for name in CELL}
-                for precision, size in _sizes(folder, cell.folder).items():
-                    milliseconds = took[place, precision]
-                    measured = {"precision": precision, "milliseconds": milliseconds, **size}
-                    rows.append({**variables, **measured})
+                rows += [{**variables, "precision": name, **files[name]} for name in files]
                 tables.append(tested.assign(precision=TORCH))
                 faces = pictures[_rows(corpora, tested["picture"])]
                 for precision in MODELS:
@@ -173,31 +170,30 @@ def _together(cells: Sequence[Record]) -> list[list[int]]:
     return list(groups.values())
 
 
-def _milliseconds(
-    timed: Mapping[int, tuple[Path, Record]], rounds: int
-) -> dict[tuple[int, str], float]:
-    """Return what a face takes each file of some exports, by place and precision.
+def _measured(exports: Sequence[tuple[Path, Path]], rounds: int) -> list[dict[str, dict[str, Any]]]:
+    """Return for each export, by precision, its bytes, milliseconds and the network's size.
 
     All take turns: how fast a shared machine is changes from one minute to the next.
+
+    Args:
+        exports: Folder of each export, and of the training that it comes from.
+        rounds: Calls of each file that are timed.
     """
-    runners: dict[tuple[int, str], Callable[[], object]] = {}
-    for place, (folder, cell) in timed.items():
-        judge = Predictor.load(cell.folder, device="cpu")
-        face = np.random.default_rng(0).integers(0, 256, (1, 3, *judge.size), np.uint8)
-        own = runners_of(folder, face, eager(judge.networks[0], face))
-        runners |= {(place, precision): run for precision, run in own.items()}
-    return least_milliseconds(runners, rounds=rounds)
-
-
-def _sizes(folder: Path, cell: Path) -> dict[str, dict[str, Any]]:
-    """Return for each precision its bytes and the network's size."""
-    judge = Predictor.load(cell, device="cpu")
-    network = judge.networks[0]
-    known = {"parameters": parameters(network), "multiply_adds": multiply_adds(network, judge.size)}
     weighs = {TORCH: WEIGHTS, **MODELS}
-    return {
-        name: {"bytes": (folder / file).stat().st_size, **known} for name, file in weighs.items()
-    }
+    found: list[dict[str, dict[str, Any]]] = []
+    runners: dict[tuple[int, str], Callable[[], object]] = {}
+    for place, (folder, cell) in enumerate(exports):
+        judge = Predictor.load(cell, device="cpu")
+        network, size = judge.networks[0], judge.size
+        known = {"parameters": parameters(network), "multiply_adds": multiply_adds(network, size)}
+        files = {name: (folder / file).stat() for name, file in weighs.items()}
+        found.append({name: {"bytes": file.st_size, **known} for name, file in files.items()})
+        face = np.random.default_rng(0).integers(0, 256, (1, 3, *size), np.uint8)
+        own = runners_of(folder, face, eager(network, face))
+        runners |= {(place, name): run for name, run in own.items()}
+    for (place, name), took in least_milliseconds(runners, rounds=rounds).items():
+        found[place][name]["milliseconds"] = took
+    return found
 
 
 @contextmanager

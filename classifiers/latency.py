@@ -16,8 +16,6 @@ WARM = 10
 IN_A_ROW = 4
 TORCH = "torch"
 """What a network in PyTorch is called beside the precisions of its files."""
-
-
 Name = TypeVar("Name", bound=Hashable)
 
 
@@ -45,24 +43,6 @@ def least_milliseconds(
                 run()
                 took[name] = min(took[name], 1000 * (time.perf_counter() - started))
     return took
-
-
-def milliseconds_a_face(
-    exported: Path,
-    face: np.ndarray,
-    in_torch: Callable[[], object] | None = None,
-    *,
-    rounds: int = 200,
-) -> dict[str, float]:
-    """Return the milliseconds that a face takes each file of an exported recogniser, on one core.
-
-    Args:
-        exported: What ``affectory export`` wrote.
-        face: (1, 3, H, W) uint8 RGB.
-        in_torch: See `runners_of`.
-        rounds: See `least_milliseconds`.
-    """
-    return least_milliseconds(runners_of(exported, face, in_torch), rounds=rounds)
 
 
 def runners_of(

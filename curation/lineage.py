@@ -49,6 +49,11 @@ class Record:
         return [located(path, self.folder.resolve()) for path in paths]
 
     @property
+    def contract(self) -> Mapping[str, Any] | None:
+        """How its faces were cut; None where that is not noted."""
+        return self.content.get("contract")
+
+    @property
     def settings(self) -> dict[str, Any]:
         """The stage's settings as ``{"a.b": scalar}``, classes by name, without folders."""
         return dict(_scalars(self.content.get("config") or {}))

@@ -242,7 +242,7 @@ class Task:
             write_json(out / self.node.record, record)
         log.info("%s: done in %.0f s (%s)", self.label, seconds, self.folder)
 
-    def _contract(self, sources: Mapping[str, Any]) -> dict[str, Any] | None:
+    def _contract(self, sources: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """The standardisation contract of the inputs; None before faces are standardised.
 
         Raises:
@@ -250,10 +250,10 @@ class Task:
         """
         if self.node.get("mixes_contracts"):
             return None
-        known: tuple[Path, dict[str, Any]] | None = None
+        known: tuple[Path, Mapping[str, Any]] | None = None
         for folder in leaves(sources):
             record = read_record(folder)
-            contract = record.content.get("contract") if record else None
+            contract = record.contract if record else None
             if not contract:
                 continue
             if known and contract_id(known[1]) != contract_id(contract):

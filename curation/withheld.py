@@ -102,7 +102,7 @@ def write_withheld(
         "published": list(dict.fromkeys(recipe for recipe, _ in published)),
         "synthetic_from": giver,
         "layout": layout,
-        "contract": chain["augment"].content.get("contract"),
+        "contract": chain["augment"].contract,
         "settings": _portable(settings),
         "versions": chain["augment"].content.get("versions"),
     }

@@ -192,8 +192,7 @@ class Source:
         return path
 
     def _contract(self) -> Mapping[str, Any]:
-        own = self.record.content.get("contract") if self.record else None
-        contract = own or _contract_of(self.corpus.path)
+        contract = _contract_of(self.record) or _contract_of(read_record(self.corpus.path))
         if not contract:
             raise ValueError(
                 f"neither {self.folder} nor {self.corpus.path} says how its faces were cut; only "
@@ -204,7 +203,7 @@ class Source:
         return contract
 
     def _require_contract(self, corpus: Path) -> None:
-        there = _contract_of(corpus)
+        there = _contract_of(read_record(corpus))
         if there and contract_id(there) != contract_id(self.contract):
             raise ValueError(
                 f"the faces of {corpus} were cut in another way than those that the recogniser "
@@ -212,9 +211,8 @@ class Source:
             )
 
 
-def _contract_of(folder: Path) -> Mapping[str, Any] | None:
-    record = read_record(folder)
-    return record.content.get("contract") if record else None
+def _contract_of(record: Record | None) -> Mapping[str, Any] | None:
+    return record.contract if record else None
 
 
 def _entry(path: Path) -> dict[str, str]:

@@ -127,10 +127,7 @@ def _spots(
 
 
 def _steps(spots: Sequence[dict[str, Any]], cost: str) -> list[dict[str, Any]]:
-    """Return the points that none beats in both accuracy and cost, by cost.
-
-    Bytes within one per cent and milliseconds within ten count as equal.
-    """
+    """Return the points that none beats in both accuracy and cost (see `_EQUAL`), by cost."""
 
     def beats(other: Mapping[str, Any], spot: Mapping[str, Any]) -> bool:
         if other["accuracy"] == spot["accuracy"]:

@@ -58,9 +58,7 @@ def provenance(corpus: Path) -> Provenance:
     contract: dict[str, str] = {}
     for record in records:
         # older records have it among the facts alone
-        found = record.content.get("contract") or (record.content.get("facts") or {}).get(
-            "contract"
-        )
+        found = record.contract or (record.content.get("facts") or {}).get("contract")
         if isinstance(found, Mapping):
             contract = {"name": contract_id(found), **dict(_flat(found))}
     contents = {str(record.content.get("content")) for record in records}
